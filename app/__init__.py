@@ -1,0 +1,1 @@
+"""Browser, WebRTC, HTTP and command line; no tensors on the media path."""

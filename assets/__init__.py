@@ -1,0 +1,1 @@
+"""Shipped weights and clips, each with checksum, licence and origin in `manifest.json`."""

@@ -1,0 +1,1 @@
+"""Makes the models that `assets/` ships: `python -m millrace.models.training`."""

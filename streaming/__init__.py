@@ -1,0 +1,1 @@
+"""Sessions, deadlines, the stream batch and the devices; no HTTP, no Gradio."""

@@ -1,0 +1,134 @@
+"""The protocol between the engine and a model: yours or a built-in one.
+
+A pipeline is an object with an `info` and three methods. The engine opens one stream per session,
+steps a batch of chunks of any of its streams, and closes streams. Everything else (transport,
+queues, pacing, colour conversion, statistics, controls on the page) is the engine's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .controls import Controls, Schema, Value
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A named set of control values that the page offers as a button."""
+
+    name: str
+    values: Mapping[str, Value]
+    help: str = ""
+    image: str = ""
+    """Name of a file in `assets/` that shows what it does, or empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineInfo:
+    """What a pipeline declares about itself; it crosses process borders, so it is plain data."""
+
+    name: str
+    title: str
+    description: str = ""
+    chunk: int = 1
+    """T: consecutive frames taken at once."""
+    controls: Schema = ()
+    presets: tuple[Preset, ...] = ()
+    size: tuple[int, int] = (256, 256)
+    """Preferred width and height."""
+    size_multiple: int = 2
+    """Both sides must be a multiple of this (even at least, for I420)."""
+    max_side: int = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class StreamConfig:
+    """What a stream is opened with."""
+
+    width: int
+    height: int
+    fps: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineContext:
+    """What a pipeline is built with.
+
+    Attributes:
+        device: "cpu" or "cuda:0" and the like.
+        dtype: "float32" or "bfloat16", the type picked by measurement or by the user.
+        options: further settings by name (command line or Python), for built-in pipelines.
+    """
+
+    device: str = "cpu"
+    dtype: str = "float32"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One finished chunk.
+
+    Attributes:
+        stream: what `open` returned.
+        index: index of the chunk that this is the picture of (it may be an earlier one than the
+            chunk just given, when the pipeline keeps chunks in flight).
+        frames: [T, 3, H, W] in 0..1, on the pipeline's device.
+        notes: facts for the viewer (what the prompt was understood as, say); shown on the page.
+    """
+
+    stream: Any
+    index: int
+    frames: Tensor
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One chunk of one stream to work on.
+
+    Attributes:
+        stream: what `open` returned.
+        index: running number of the chunk in its stream, without holes.
+        frames: [T, 3, H, W] in 0..1 on the pipeline's device, or None to flush: bring out one of
+            the chunks in flight without taking a new one (only sent while some are).
+        controls: the viewer's controls at this chunk boundary. A grown `resets` asks the stream to
+            forget its past.
+    """
+
+    stream: Any
+    index: int
+    frames: Tensor | None
+    controls: Controls
+
+    def done(self, frames: Tensor, **notes: Any) -> Result:
+        """The result of this very chunk."""
+        return Result(self.stream, self.index, frames, notes)
+
+
+class Pipeline(Protocol):
+    """What the engine runs. All methods are called from one thread.
+
+    `step` may return a result for each chunk given or hold chunks back; each chunk given comes out
+    exactly once, in order, and at the latest when it is flushed. A `step` that raises ends the
+    streams of its batch; the engine closes their sessions with the reason.
+    """
+
+    info: PipelineInfo
+
+    def open(self, config: StreamConfig) -> Any:
+        """Memory for one stream. Raises RuntimeError with the reason when there is no room."""
+        ...
+
+    def step(self, batch: Sequence[Work]) -> Sequence[Result]: ...
+
+    def close(self, stream: Any) -> None: ...
+
+
+PipelineFactory = Callable[[PipelineContext], Pipeline]
+"""What `--pipeline module:Name` names: a class or function that takes a `PipelineContext`."""
