@@ -51,7 +51,9 @@ class Control:
             raise ControlError(f"{self.name}: expected text, got {type(value).__name__}")
         if self.kind == "choice":
             if value not in self.choices:
-                raise ControlError(f"{self.name}: {value!r} is not one of {', '.join(self.choices)}")
+                raise ControlError(
+                    f"{self.name}: {value!r} is not one of {', '.join(self.choices)}"
+                )
             return value
         if len(value) > MAX_TEXT:
             raise ControlError(
@@ -102,7 +104,9 @@ class Controls:
         merged = dict(self.values)
         for name, value in changes.items():
             if name not in known:
-                raise ControlError(f"{name}: no such control; there are {', '.join(known) or 'none'}")
+                raise ControlError(
+                    f"{name}: no such control; there are {', '.join(known) or 'none'}"
+                )
             merged[name] = known[name].check(value)
         return replace(self, values=MappingProxyType(merged), epoch=self.epoch + 1)
 
