@@ -1,0 +1,95 @@
+"""The options that several commands share, and how their texts are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .errors import CallError
+
+PREFIX = "MILLRACE_"
+MAX_SIDE = 16_384
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """ "640x360" as (640, 360).
+
+    Raises:
+        typer.BadParameter: anything else.
+    """
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise typer.BadParameter(f"{text!r} is not a size; write it as 256x256")
+    size = int(width), int(height)
+    if not all(0 < side <= MAX_SIDE for side in size):
+        raise typer.BadParameter(f"{text!r}: sides go from 1 to {MAX_SIDE} pixels")
+    return size
+
+
+def parse_settings(pairs: list[str]) -> dict[str, str | int | float | bool]:
+    """ "name=value" pairs as a mapping; a value is a truth value, a number or else text.
+
+    Raises:
+        CallError: a pair without a name or without "=".
+    """
+    settings: dict[str, str | int | float | bool] = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not (sign and name.strip()):
+            raise CallError(f"--set {pair!r}: write it as name=value")
+        settings[name.strip()] = _value(value)
+    return settings
+
+
+def _value(text: str) -> str | int | float | bool:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for read in (int, float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return text
+
+
+def option(name: str, text: str, *flags: str, **more: object) -> object:
+    """A typer option that also reads MILLRACE_<NAME>."""
+    return typer.Option(*flags, help=text, envvar=PREFIX + name.upper(), **more)  # type: ignore[arg-type]
+
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="Settings file (TOML). Default: ./millrace.toml, then the user's own.",
+        envvar=PREFIX + "CONFIG",
+        metavar="FILE",
+    ),
+]
+Pipeline = Annotated[
+    str,
+    option(
+        "pipeline",
+        "What draws: a built-in model, an installed plug-in, or your own as module:Name.",
+        "--pipeline",
+        "--model",
+    ),
+]
+Device = Annotated[str, option("device", "auto, cpu or cuda:0 and the like.", "--device")]
+Dtype = Annotated[str, option("dtype", "auto, float32 or bfloat16.", "--dtype")]
+Threads = Annotated[
+    int, option("threads", "CPU threads of the model; 0 measures.", "--threads", min=0)
+]
+Size = Annotated[
+    tuple[int, int] | None,
+    option("size", "Picture size, as 256x256.", "--size", parser=parse_size, metavar="WxH"),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="Any control, as name=value. May be given again.", metavar="NAME=VALUE"
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a machine to read.")]

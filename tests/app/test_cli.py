@@ -1,0 +1,107 @@
+"""The command line: instant help, ranks of settings, exit codes, messages with remedies."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from millrace.app import cli, cli_config, cli_options
+from millrace.app.errors import CallError
+from typer.testing import CliRunner
+
+COMMANDS = [
+    [],
+    ["doctor"],
+    ["models"],
+    ["models", "list"],
+    ["models", "pull"],
+    ["models", "verify"],
+]
+
+
+def millrace(*arguments: str, **more: object) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, "-c", "from millrace.app.cli import main; main()", *arguments]
+    return subprocess.run(program, capture_output=True, text=True, timeout=120, **more)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_is_there_for_every_command(command: list[str]) -> None:
+    result = CliRunner().invoke(cli.app, [*command, "--help"])
+    assert result.exit_code == 0
+    assert "Usage:" in result.stdout
+
+
+def test_an_unknown_command_is_a_wrong_call() -> None:
+    assert millrace("paint").returncode == 2
+
+
+def test_a_failure_prints_one_line_and_no_traceback() -> None:
+    done = millrace("models", "pull", "no-such-model")
+    assert done.returncode == 2
+    assert done.stderr.startswith("millrace: no-such-model: no such model")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("text", ["256", "0x4", "-1x4", "axb", "256x", "99999x2", ""])
+def test_a_bad_size_is_refused(text: str) -> None:
+    import typer
+
+    with pytest.raises(typer.BadParameter):
+        cli_options.parse_size(text)
+
+
+def test_settings_become_values() -> None:
+    read = cli_options.parse_settings(["a=1", "b=0.5", "c=true", "d=a=b", "e="])
+    assert read == {"a": 1, "b": 0.5, "c": True, "d": "a=b", "e": ""}
+
+
+@pytest.mark.parametrize("pair", ["a", "=1", ""])
+def test_a_setting_needs_a_name_and_a_value(pair: str) -> None:
+    with pytest.raises(CallError, match="name=value"):
+        cli_options.parse_settings([pair])
+
+
+OPTIONS = {"serve": frozenset({"port", "ice_server"}), "bench": frozenset({"threads", "port"})}
+
+
+def config(folder: Path, text: str) -> dict[str, cli_config.Defaults]:
+    file = folder / "millrace.toml"
+    file.write_text(text, "utf-8")
+    return cli_config.load(file, OPTIONS)
+
+
+def test_a_table_outranks_the_top_of_the_file(tmp_path: Path) -> None:
+    read = config(tmp_path, 'port = 1\n[serve]\nport = 2\nice-server = ["stun:a"]\n')
+    assert read == {"serve": {"port": 2, "ice_server": ["stun:a"]}, "bench": {"port": 1}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("prot = 1", "did you mean port"),
+        ("[serv]", "did you mean serve"),
+        ("[serve]\nthreads = 1", "known: ice_server, port"),
+        ("port = ", "millrace.toml"),
+    ],
+)
+def test_a_bad_config_file_names_the_place(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(CallError, match=message):
+        config(tmp_path, text)
+
+
+def test_a_named_config_file_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(CallError, match="does not exist"):
+        cli_config.find(tmp_path / "gone.toml", tmp_path, {})
+
+
+def test_the_working_folder_comes_before_the_users_own(tmp_path: Path) -> None:
+    home, here = tmp_path / "home", tmp_path / "here"
+    own = home / ".config" / "millrace" / "millrace.toml"
+    own.parent.mkdir(parents=True)
+    here.mkdir()
+    own.touch()
+    assert cli_config.find(None, here, {"HOME": str(home)}) == own
+    (here / "millrace.toml").touch()
+    assert cli_config.find(None, here, {"HOME": str(home)}) == here / "millrace.toml"
