@@ -1,0 +1,56 @@
+"""Attention over a ring of frames."""
+
+from __future__ import annotations
+
+import torch.nn.functional as functional
+from torch import Tensor
+
+from .dispatch import choose, reference
+from .rope import rope
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Scaled dot-product attention.
+
+    Args:
+        query: [rows, queries, heads, head_dim].
+        key, value: [rows, keys, heads, head_dim].
+        valid: bool [rows, keys]; keys that do not count have no influence at all.
+
+    Returns:
+        [rows, queries, heads, head_dim].
+    """
+    mask = None if valid is None else valid[:, None, None, :]
+    out = functional.scaled_dot_product_attention(
+        query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), attn_mask=mask
+    )
+    return out.transpose(1, 2)
+
+
+def ring_attention(
+    query: Tensor, key: Tensor, value: Tensor, valid: Tensor, cos: Tensor, sin: Tensor
+) -> Tensor:
+    """Attention of a chunk over all slots of a ring, its own included.
+
+    Keys lie in the ring with their place in height and width applied; their place in time is
+    applied here, on the way, because it changes as the window moves.
+
+    Args:
+        query: [rows, queries, heads, head_dim], fully rotated.
+        key, value: [rows, slots, tokens, heads, head_dim].
+        valid: bool [rows, slots]; empty or outdated slots have no influence, whatever they hold.
+        cos, sin: [rows, slots, time pairs].
+
+    Returns:
+        [rows, queries, heads, head_dim].
+    """
+    return choose("ring_attention", query.device.type)(query, key, value, valid, cos, sin)
+
+
+@reference("ring_attention")
+def ring_attention_reference(
+    query: Tensor, key: Tensor, value: Tensor, valid: Tensor, cos: Tensor, sin: Tensor
+) -> Tensor:
+    placed = rope(key, cos[:, :, None, None], sin[:, :, None, None])
+    tokens = valid.repeat_interleave(key.shape[2], 1)
+    return attention(query, placed.flatten(1, 2), value.flatten(1, 2), tokens)

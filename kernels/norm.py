@@ -1,0 +1,52 @@
+"""Normalisations and the elementwise work around them."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from .dispatch import choose, reference
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """Root-mean-square normalisation over the last dimension, times `weight`.
+
+    Args:
+        x: [..., D], any float type; the mean is taken in float32 (float64 for float64).
+        weight: [D].
+    """
+    return choose("rms_norm", x.device.type)(x, weight, eps)
+
+
+@reference("rms_norm")
+def rms_norm_reference(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    wide = x if x.dtype == torch.float64 else x.float()
+    scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
+    return (wide * scale).to(x.dtype) * weight
+
+
+def modulated_layer_norm(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
+    """LayerNorm without affine, then `(1 + scale) x + shift` (adaptive LayerNorm, DiT section 3).
+
+    Args:
+        x: [..., N, D].
+        scale, shift: [..., 1, D], one per frame, shared by its N tokens.
+    """
+    return choose("modulated_layer_norm", x.device.type)(x, scale, shift, eps)
+
+
+@reference("modulated_layer_norm")
+def modulated_layer_norm_reference(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
+    normal = functional.layer_norm(x, x.shape[-1:], eps=eps)
+    return torch.addcmul(shift, normal, 1 + scale)
+
+
+def gated_residual(x: Tensor, update: Tensor, gate: Tensor) -> Tensor:
+    """`x + gate * update`; x, update [..., N, D], gate [..., 1, D]."""
+    return choose("gated_residual", x.device.type)(x, update, gate)
+
+
+@reference("gated_residual")
+def gated_residual_reference(x: Tensor, update: Tensor, gate: Tensor) -> Tensor:
+    return torch.addcmul(x, update, gate)

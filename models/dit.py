@@ -1,0 +1,399 @@
+"""`CausalDiT`: the causal Wan 2.1 video transformer, at any size, over explicit state.
+
+With `stem=None` and `cond_channels=0` it is the released architecture, parameter names included
+(Wan 2.1; made causal with one timestep per latent frame as in CausVid, Self-Forcing and
+StreamDiffusionV2). A spec may join the live frame's latent to the input, as Wan's image-to-video
+models do, and put convolutions around the transformer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as functional
+from torch import Tensor
+
+from ..kernels import axis_pairs, gated_residual, modulated_layer_norm
+from .attention import (
+    CrossAttention,
+    Memory,
+    OwnMemory,
+    RingMemory,
+    SelfAttention,
+    clip_memory,
+    rotation,
+)
+from .layers import FiLMBlock, Stem, Tail, sinusoid
+from .ring import KVRing
+from .specs import DiTSpec
+from .state import State, row_tensor
+
+
+@dataclass(eq=False)
+class DiTState(State):
+    """All memory of a stream in a `CausalDiT`.
+
+    Attributes:
+        grid: height and width of a latent frame in tokens.
+        ring: keys and values of the past.
+        text_k, text_v: [layers, rows, text_len, heads, head_dim], the prompt as cross-attention
+            sees it. Kept by `reset`: a prompt is a wish, not a memory; `set_context` replaces it.
+        pooled: [rows, dim], mean of the projected prompt.
+    """
+
+    grid: tuple[int, int]
+    ring: KVRing
+    text_k: Tensor = row_tensor(dim=1, reset=False)
+    text_v: Tensor = row_tensor(dim=1, reset=False)
+    pooled: Tensor = row_tensor(reset=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Steering:
+    """What does not change from block to block.
+
+    Attributes:
+        time: [rows, frames, dim], embedding of the timesteps.
+        modulation: [rows, frames, 6, dim], projected from it.
+        text: per layer, key and value of the prompt.
+        film: [rows * frames, dim], for the convolutional blocks.
+    """
+
+    time: Tensor
+    modulation: Tensor
+    text: list[tuple[Tensor, Tensor]]
+    film: Tensor
+
+
+class Block(nn.Module):
+    """One transformer block of Wan 2.1: self-attention, cross-attention, MLP."""
+
+    def __init__(self, spec: DiTSpec) -> None:
+        super().__init__()
+        self.eps = spec.eps
+        self.modulation = nn.Parameter(torch.zeros(1, 6, spec.dim))
+        self.self_attn = SelfAttention(spec)
+        self.cross_attn = CrossAttention(spec)
+        self.norm3 = nn.LayerNorm(spec.dim, eps=spec.eps)
+        self.ffn = nn.Sequential(
+            nn.Linear(spec.dim, spec.ffn_dim),
+            nn.GELU(approximate="tanh"),
+            nn.Linear(spec.ffn_dim, spec.dim),
+        )
+
+    def forward(self, x: Tensor, layer: int, steering: Steering, memory: Memory) -> Tensor:
+        """x [rows, frames, tokens, dim] -> the same shape."""
+        modulation = (self.modulation + steering.modulation).unsqueeze(-2)
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation.unbind(2)
+        hidden = modulated_layer_norm(x, scale1, shift1, self.eps)
+        x = gated_residual(x, self.self_attn(hidden, layer, memory), gate1)
+        x = x + self.cross_attn(self.norm3(x), *steering.text[layer])
+        hidden = modulated_layer_norm(x, scale2, shift2, self.eps)
+        return gated_residual(x, self.ffn(hidden), gate2)
+
+
+class Head(nn.Module):
+    """Tokens to patches."""
+
+    def __init__(self, spec: DiTSpec, channels: int) -> None:
+        super().__init__()
+        self.eps = spec.eps
+        self.modulation = nn.Parameter(torch.zeros(1, 2, spec.dim))
+        self.head = nn.Linear(spec.dim, channels * spec.patch[1] * spec.patch[2])
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        shift, scale = (self.modulation + time.unsqueeze(2)).unsqueeze(-2).unbind(2)
+        return self.head(modulated_layer_norm(x, scale, shift, self.eps))
+
+
+class CausalDiT(nn.Module):
+    """Denoises a chunk of latent frames, given what the stream has shown before.
+
+    All latents are [rows, frames, channels, height, width]; timesteps are 0..1000, one per frame;
+    sigma is the share of noise, 0..1.
+    """
+
+    def __init__(self, spec: DiTSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        dim, stem = spec.dim, spec.stem
+        channels = spec.in_channels + spec.cond_channels
+        self.stem = None if stem is None else Stem(channels, stem, dim)
+        inner = channels if stem is None else stem.width
+        outer = spec.out_channels if stem is None else stem.width
+        self.patch_embedding = nn.Conv3d(inner, dim, spec.patch, stride=spec.patch)
+        self.text_embedding = nn.Sequential(
+            nn.Linear(spec.text_dim, dim), nn.GELU(approximate="tanh"), nn.Linear(dim, dim)
+        )
+        self.time_embedding = nn.Sequential(
+            nn.Linear(spec.freq_dim, dim), nn.SiLU(), nn.Linear(dim, dim)
+        )
+        self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
+        self.blocks = nn.ModuleList(Block(spec) for _ in range(spec.layers))
+        self.head = Head(spec, outer)
+        self.tail = None if stem is None else Tail(spec.out_channels, stem, dim)
+
+    def channels_last(self) -> CausalDiT:
+        """Lay the convolutions' weights out as their inputs are (faster); returns itself."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                weight = module.weight.detach()
+                module.weight.data = weight.contiguous(memory_format=torch.channels_last)
+        return self
+
+    # -- memory ---------------------------------------------------------------------------------
+
+    def init_state(
+        self,
+        rows: int,
+        height: int,
+        width: int,
+        frames: int,
+        device: torch.device | str,
+        dtype: torch.dtype,
+    ) -> DiTState:
+        """Memory for `rows` streams of latent frames `height` x `width`, `frames` to a chunk.
+
+        Raises:
+            ValueError: the size is not a multiple of the patch.
+        """
+        spec = self.spec
+        tokens = spec.tokens(height, width)
+        ring = KVRing.allocate(
+            spec.ring,
+            frames,
+            spec.rope_theta,
+            (spec.layers, rows, tokens, spec.heads, spec.head_dim),
+            device,
+            dtype,
+        )
+        text = (spec.layers, rows, spec.text_len, spec.heads, spec.head_dim)
+        return DiTState(
+            (height // spec.patch[1], width // spec.patch[2]),
+            ring,
+            torch.zeros(text, device=device, dtype=dtype),
+            torch.zeros(text, device=device, dtype=dtype),
+            torch.zeros(rows, spec.dim, device=device, dtype=dtype),
+        )
+
+    @torch.no_grad()
+    def set_context(self, state: DiTState, rows: Tensor, context: Tensor) -> None:
+        """Give rows their prompt; it counts from the next `forward`.
+
+        Args:
+            rows: int64 [r] indices, or bool [rows] with r of them true.
+            context: [r, text_len, text_dim].
+        """
+        index = rows.nonzero()[:, 0] if rows.dtype == torch.bool else rows
+        text, pooled = self._read(context)
+        for layer, (key, value) in enumerate(text):
+            state.text_k[layer].index_copy_(0, index, key)
+            state.text_v[layer].index_copy_(0, index, value)
+        state.pooled.index_copy_(0, index, pooled)
+
+    def _read(self, context: Tensor) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+        expected = (self.spec.text_len, self.spec.text_dim)
+        if tuple(context.shape[1:]) != expected:
+            raise ValueError(f"context is {tuple(context.shape[1:])} a row; expected {expected}")
+        projected = self.text_embedding(context)
+        text = [cast(Block, block).cross_attn.remember(projected) for block in self.blocks]
+        return text, projected.mean(1)
+
+    # -- running --------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def forward(
+        self,
+        x: Tensor,
+        t: Tensor,
+        state: DiTState,
+        mask: Tensor | None = None,
+        cond: Tensor | None = None,
+        cache: bool = True,
+        first: bool = False,
+    ) -> Tensor:
+        """One pass over a chunk of every row.
+
+        Writes the chunk's keys and values into the ring of the rows in `mask`; they become past
+        with `state.ring.commit(mask)`, and another pass before that rewrites them.
+
+        Args:
+            x: [rows, frames, in_channels, height, width].
+            t: [rows, frames].
+            mask: bool [rows], rows that run; None for all. Others keep their state, and their
+                output means nothing.
+            cond: [rows, frames, cond_channels, height, width] if the spec has one.
+            cache: False shows each chunk nothing but itself (to measure what memory is worth).
+            first: the chunk begins its streams and may be longer than the others.
+
+        Returns:
+            [rows, frames, out_channels, height, width]; flow or x0, as `spec.prediction` says.
+        """
+        memory: Memory
+        if cache:
+            view = state.ring.view(x.shape[1], first)
+            # Keys rest in the ring without a place in time: position 0 is no rotation.
+            keys = torch.zeros_like(view.query[:1])
+            turn = rotation(self.spec, state.grid, view.query, keys, x.dtype)
+            memory = RingMemory(state.ring, view, mask, turn)
+        else:
+            memory = self._own_memory(x, state.grid)
+        text = list(zip(state.text_k.unbind(0), state.text_v.unbind(0), strict=True))
+        return self._run(x, t, text, state.pooled, memory, cond)
+
+    def forward_clip(
+        self,
+        x: Tensor,
+        t: Tensor,
+        context: Tensor,
+        cond: Tensor | None = None,
+        keep: Tensor | None = None,
+        cache: bool = True,
+        chunk: int = 1,
+    ) -> Tensor:
+        """A whole clip in one pass, differentiable: what streaming it chunk by chunk would give.
+
+        Args:
+            x: [rows, frames, in_channels, height, width]; every frame may have its own noise level.
+            t: [rows, frames].
+            context: [rows, text_len, text_dim].
+            keep: bool [frames, frames]; false hides the column's frame from the row's (memory
+                dropout). Visibility is per chunk and a chunk always sees itself.
+            cache: False shows each chunk nothing but itself.
+            chunk: latent frames that attend to one another freely.
+
+        Returns:
+            [rows, frames, out_channels, height, width].
+        """
+        frames, (height, width) = x.shape[1], x.shape[-2:]
+        self.spec.tokens(height, width)
+        grid = (height // self.spec.patch[1], width // self.spec.patch[2])
+        if not cache:
+            keep = torch.zeros(frames, frames, dtype=torch.bool)
+        index = torch.arange(frames, device=x.device)[None]
+        turn = rotation(self.spec, grid, index, index, x.dtype)
+        memory = clip_memory(self.spec, frames, chunk, keep, turn)
+        return self._run(x, t, *self._read(context), memory, cond)
+
+    def _own_memory(self, x: Tensor, grid: tuple[int, int]) -> OwnMemory:
+        index = torch.arange(x.shape[1], device=x.device)[None]
+        return OwnMemory(rotation(self.spec, grid, index, index, x.dtype))
+
+    def _run(
+        self,
+        x: Tensor,
+        t: Tensor,
+        text: list[tuple[Tensor, Tensor]],
+        pooled: Tensor,
+        memory: Memory,
+        cond: Tensor | None,
+    ) -> Tensor:
+        if (cond is None) != (self.spec.cond_channels == 0):
+            raise ValueError(f"this model takes a condition of {self.spec.cond_channels} channels")
+        time = self.time_embedding(sinusoid(t, self.spec.freq_dim).to(x.dtype))
+        modulation = self.time_projection(time).unflatten(-1, (6, -1))
+        film = functional.silu(time + pooled[:, None]).flatten(0, 1)
+        steering = Steering(time, modulation, text, film)
+        joined = x if cond is None else torch.cat((x, cond), 2)
+        net = self._net(joined, steering, memory)
+        if self.spec.prediction == "x0" and cond is not None:
+            return cond[:, :, : self.spec.out_channels] + net
+        return net
+
+    def _net(self, x: Tensor, steering: Steering, memory: Memory) -> Tensor:
+        lead = x.shape[:2]
+        # Channels last: the fast layout for convolutions on CPUs and GPUs alike.
+        image = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        if self.stem is not None:
+            image = self.stem(image, steering.film)
+        tokens = self._patchify(image).unflatten(0, lead)
+        for layer, block in enumerate(self.blocks):
+            tokens = block(tokens, layer, steering, memory)
+        patches = self.head(tokens, steering.time).flatten(0, 1)
+        out = self._unpatchify(patches, image.shape[-2], image.shape[-1])
+        if self.tail is not None:
+            out = self.tail(image + out, steering.film)
+        return out.unflatten(0, lead)
+
+    def _patchify(self, image: Tensor) -> Tensor:
+        """[B, C, h, w] -> [B, tokens, dim]: the 3-D patch embedding, whose depth is one frame."""
+        embed = self.patch_embedding
+        stride = self.spec.patch[1:]
+        grid = functional.conv2d(image, embed.weight[:, :, 0], embed.bias, stride=stride)
+        return grid.flatten(2).transpose(1, 2)
+
+    def _unpatchify(self, patches: Tensor, height: int, width: int) -> Tensor:
+        """[B, tokens, ph * pw * C] -> [B, C, height, width], channels last."""
+        _, ph, pw = self.spec.patch
+        grid = patches.view(-1, height // ph, width // pw, ph, pw, patches.shape[-1] // (ph * pw))
+        return grid.transpose(2, 3).reshape(-1, height, width, grid.shape[-1]).permute(0, 3, 1, 2)
+
+    # -- the two views of an output -------------------------------------------------------------
+
+    def to_x0(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
+        """The clean latent that `output` stands for; sigma [rows, frames]."""
+        if self.spec.prediction == "x0":
+            return output
+        return x - sigma[:, :, None, None, None] * output
+
+    def to_flow(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
+        """The flow (noise minus clean) that `output` stands for; sigma [rows, frames], above 0."""
+        if self.spec.prediction == "flow":
+            return output
+        return (x - output) / sigma[:, :, None, None, None]
+
+    # -- weights for training from scratch ------------------------------------------------------
+
+    @torch.no_grad()
+    def init_weights(self, generator: torch.Generator | None = None) -> None:
+        """Fresh weights: small and random, and such that the network begins as a plain mapping.
+
+        Gates begin at zero, so that blocks begin as identities (DiT, section 3.2, adaLN-Zero), and
+        so does the last layer: a model with a condition starts by returning it.
+        """
+        for module in self.modules():
+            if isinstance(module, (nn.Linear, nn.Conv2d, nn.Conv3d)):
+                std = 0.02 if isinstance(module, nn.Linear) else module.weight[0].numel() ** -0.5
+                nn.init.trunc_normal_(module.weight, std=std, generator=generator)
+                nn.init.zeros_(cast(Tensor, module.bias))
+        nn.init.zeros_(cast(nn.Linear, self.time_projection[1]).weight)
+        for module in self.modules():
+            if isinstance(module, FiLMBlock):
+                nn.init.zeros_(module.out.weight)
+        last = self.head.head if self.tail is None else self.tail.conv_out
+        nn.init.zeros_(last.weight)
+
+    @torch.no_grad()
+    def init_local_attention(self, strength: float = 1.0) -> None:
+        """Let self-attention begin as a local kernel: a token looks at its own place, now and past.
+
+        Queries and keys get one shared bias on the fastest rotary pairs, so that the score of two
+        tokens is the sum of w cos(f d) over their distances d: highest at the same place, falling
+        within a token or two, slowly in time.
+
+        Args:
+            strength: root mean square of the bias; beside activations of about 0.3.
+        """
+        energy = _local_energy(self.spec.head_dim)
+        shared = (strength * energy.sqrt()).repeat(self.spec.heads)
+        for block in self.blocks:
+            attn = cast(Block, block).self_attn
+            attn.q.bias.copy_(shared)
+            attn.k.bias.copy_(shared)
+
+
+def _local_energy(head_dim: int) -> Tensor:
+    """Energy of the shared bias per entry of a head, mean 1: see `init_local_attention`."""
+    time, row, _ = axis_pairs(head_dim)
+    energy = torch.zeros(head_dim // 2)
+    # Several speeds at once: the fastest alone would peak again every 2 pi tokens.
+    shares = ((0, (0.08, 0.06)), (time, (0.26, 0.11, 0.06)), (time + row, (0.26, 0.11, 0.06)))
+    for begin, parts in shares:
+        for offset, share in enumerate(parts):
+            energy[begin + offset] = share * head_dim
+    whole = torch.zeros(head_dim)
+    whole[0::2] = energy
+    return whole

@@ -1,0 +1,88 @@
+"""Building blocks of the transformer that hold no attention."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as functional
+from torch import Tensor
+
+from ..kernels import rms_norm
+from .specs import ConvStemSpec
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square normalisation with a weight, over the whole last dimension."""
+
+    def __init__(self, dim: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.weight, self.eps)
+
+
+def sinusoid(t: Tensor, size: int) -> Tensor:
+    """Cosines, then sines, of the timestep at geometric frequencies, float64 [..., size].
+
+    Args:
+        t: timesteps in 0..1000, any shape.
+    """
+    half = size // 2
+    exponent = torch.arange(half, dtype=torch.float64, device=t.device) / half
+    phase = t.double()[..., None] * 10_000.0**-exponent
+    return torch.cat((phase.cos(), phase.sin()), -1)
+
+
+class FiLMBlock(nn.Module):
+    """Residual convolution steered by a vector (FiLM, Perez et al. 2018, section 2).
+
+    conv 3x3, scale and shift per channel, SiLU, conv 1x1; the last one starts at zero, so a new
+    block changes nothing.
+    """
+
+    def __init__(self, width: int, steer_dim: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+        self.film = nn.Linear(steer_dim, 2 * width)
+        self.out = nn.Conv2d(width, width, 1)
+
+    def forward(self, x: Tensor, steer: Tensor) -> Tensor:
+        """x [B, width, h, w], steer [B, steer_dim] -> [B, width, h, w]."""
+        scale, shift = self.film(steer)[:, :, None, None].chunk(2, 1)
+        hidden = functional.silu(torch.addcmul(shift, self.conv(x), 1 + scale))
+        return x + self.out(hidden)
+
+
+class Stem(nn.Module):
+    """Latent channels to feature maps, at latent resolution."""
+
+    def __init__(self, channels: int, spec: ConvStemSpec, steer_dim: int) -> None:
+        super().__init__()
+        self.conv_in = nn.Conv2d(channels, spec.width, 3, padding=1)
+        self.blocks = nn.ModuleList(
+            FiLMBlock(spec.width, steer_dim) for _ in range(spec.stem_blocks)
+        )
+
+    def forward(self, x: Tensor, steer: Tensor) -> Tensor:
+        x = self.conv_in(x)
+        for block in self.blocks:
+            x = block(x, steer)
+        return x
+
+
+class Tail(nn.Module):
+    """Feature maps to latent channels, at latent resolution; starts as zero."""
+
+    def __init__(self, channels: int, spec: ConvStemSpec, steer_dim: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            FiLMBlock(spec.width, steer_dim) for _ in range(spec.head_blocks)
+        )
+        self.conv_out = nn.Conv2d(spec.width, channels, 3, padding=1)
+
+    def forward(self, x: Tensor, steer: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x, steer)
+        return self.conv_out(x)

@@ -1,0 +1,187 @@
+"""`KVRing`: the rolling memory of a causal transformer, with sinks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..kernels import angles, axis_pairs, ring_attention, ring_write
+from .specs import RingSpec
+from .state import State, row_tensor
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """The type that rotary tables are applied in: float32, or float64 for float64 models."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def chunk_position(policy: RingSpec) -> int:
+    """Where the first frame of every chunk stands in time under the "relative" policy."""
+    return policy.sinks + policy.window
+
+
+@dataclass(frozen=True, slots=True)
+class RingView:
+    """What one pass over a chunk needs to know of the ring: derived from its counters.
+
+    Attributes:
+        slots: int64 [rows, frames], where the chunk is written.
+        valid: bool [rows, slots], which slots the chunk may see.
+        cos, sin: [rows, slots, time pairs], place in time of the key in each slot.
+        query: int64 [rows, frames], place in time of the chunk's own frames.
+    """
+
+    slots: Tensor
+    valid: Tensor
+    cos: Tensor
+    sin: Tensor
+    query: Tensor
+
+
+@dataclass(eq=False)
+class KVRing(State):
+    """Keys and values of past latent frames: sinks, then a true ring of window + chunk slots.
+
+    Frame i of a stream lives in slot i while i < sinks, else in a slot of the ring that it shares
+    with the frames i +- (window + chunk). A chunk writes its slots at each pass and may rewrite
+    them at the next; only `commit` makes it past. What a row can see, and where in time, follows
+    from its counter alone, so nothing is shifted, copied or asked back from the device.
+
+    Keys are stored with their place in height and width applied and without their place in time.
+
+    Attributes:
+        k, v: [layers, rows, slots, tokens, heads, head_dim].
+        frames: int64 [rows], latent frames committed.
+        sink_shift: int64 [rows, sinks], how many frames later than the first ones the frame in
+            each sink slot is (0 until a sink is replaced).
+    """
+
+    policy: RingSpec
+    chunk: int
+    theta: float
+    k: Tensor = row_tensor(dim=1, reset=False)
+    v: Tensor = row_tensor(dim=1, reset=False)
+    frames: Tensor = row_tensor()
+    sink_shift: Tensor = row_tensor()
+
+    @classmethod
+    def allocate(
+        cls,
+        policy: RingSpec,
+        chunk: int,
+        theta: float,
+        shape: tuple[int, int, int, int, int],
+        device: torch.device | str,
+        dtype: torch.dtype,
+    ) -> KVRing:
+        """An empty ring; `shape` is (layers, rows, tokens, heads, head_dim)."""
+        layers, rows, tokens, heads, head_dim = shape
+        slots = policy.sinks + policy.window + chunk
+        # Zeros and not garbage: a slot that is masked out must still be finite.
+        whole = (layers, rows, slots, tokens, heads, head_dim)
+        return cls(
+            policy,
+            chunk,
+            theta,
+            torch.zeros(whole, device=device, dtype=dtype),
+            torch.zeros(whole, device=device, dtype=dtype),
+            torch.zeros(rows, dtype=torch.int64, device=device),
+            torch.zeros(rows, policy.sinks, dtype=torch.int64, device=device),
+        )
+
+    @property
+    def slots(self) -> int:
+        return self.k.shape[2]
+
+    def slot_frames(self, frames: int) -> Tensor:
+        """Index of the frame in each slot once a chunk of `frames` is written, int64 [rows, slots].
+
+        A slot that was never written gets a negative index or one beyond the chunk.
+        """
+        sinks, ring = self.policy.sinks, self.slots - self.policy.sinks
+        slot = torch.arange(self.slots, device=self.frames.device)
+        last = self.frames[:, None] + (frames - 1)
+        # The newest frame that is congruent to the slot; before the ring is full it may fall among
+        # the sinks or below zero, and then the slot is empty.
+        in_ring = last - (last - slot[None, sinks:]) % ring
+        in_ring = torch.where(in_ring >= sinks, in_ring, -1)
+        return torch.cat((slot[None, :sinks] + self.sink_shift, in_ring), 1)
+
+    def view(self, frames: int, first: bool = False) -> RingView:
+        """Slots, validity and positions for a chunk of `frames` latent frames.
+
+        Args:
+            frames: at most `chunk`.
+            first: the chunk begins its streams; then it may be longer, up to all slots.
+
+        Raises:
+            ValueError: the chunk is too long; it would overwrite what it must see.
+        """
+        most = self.slots if first else self.chunk
+        if not 1 <= frames <= most:
+            raise ValueError(f"a chunk of {frames} latent frames; this ring takes 1 to {most}")
+        sinks, ring = self.policy.sinks, self.slots - self.policy.sinks
+        start = self.frames[:, None]
+        chunk = start + torch.arange(frames, device=start.device)
+        slots = torch.where(chunk < sinks, chunk, sinks + (chunk - sinks) % ring)
+        held = self.slot_frames(frames)
+        positions, query = self._positions(held, chunk)
+        pairs = axis_pairs(self.k.shape[-1])[0]
+        turn = angles(positions, pairs, self.theta)
+        table = wide(self.k.dtype)
+        return RingView(
+            slots, self._valid(held, frames), turn.cos().to(table), turn.sin().to(table), query
+        )
+
+    def _valid(self, held: Tensor, frames: int) -> Tensor:
+        sinks, start = self.policy.sinks, self.frames[:, None]
+        recent = (held >= start - self.policy.window) & (held >= 0)
+        # A replaced sink holds a frame that the ring still has; it counts once that one has left.
+        old_sink = (held[:, :sinks] < sinks) | (held[:, :sinks] < start - self.policy.window)
+        return torch.cat((old_sink, recent[:, sinks:]), 1) & (held < start + frames)
+
+    def _positions(self, held: Tensor, chunk: Tensor) -> tuple[Tensor, Tensor]:
+        if self.policy.positions == "absolute":
+            return held, chunk
+        here = chunk_position(self.policy)
+        place = held - self.frames[:, None] + here
+        sinks = self.policy.sinks
+        # Once the window has moved on, sinks stay just before it: never further than in training.
+        nearest = torch.arange(sinks, device=held.device)
+        place = torch.cat((torch.maximum(place[:, :sinks], nearest), place[:, sinks:]), 1)
+        return place, chunk - self.frames[:, None] + here
+
+    def attend(
+        self,
+        layer: int,
+        view: RingView,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+    ) -> Tensor:
+        """Write the chunk's keys and values of one layer and attend over all that is visible.
+
+        Args:
+            query: [rows, frames, tokens, heads, head_dim], fully rotated.
+            key, value: the same shape; key without its place in time.
+            mask: bool [rows], rows that run; None for all. Others keep their memory (and get an
+                output without meaning).
+        """
+        keys, values = self.k[layer], self.v[layer]
+        ring_write(keys, key, view.slots, mask)
+        ring_write(values, value, view.slots, mask)
+        out = ring_attention(query.flatten(1, 2), keys, values, view.valid, view.cos, view.sin)
+        return out.view_as(query)
+
+    def commit(self, mask: Tensor, frames: int | None = None) -> None:
+        """Make the chunk just written part of the past of the rows where `mask` is true.
+
+        Args:
+            mask: bool [rows].
+            frames: latent frames in the chunk; None for `chunk`.
+        """
+        count = self.chunk if frames is None else frames
+        self.frames.add_(mask.to(self.frames.dtype), alpha=count)
