@@ -177,9 +177,10 @@ def _photographed(
         names = [photo.name for photo in photos.training_photos() if photo.name not in common]
         name = names[dice.pick(len(names))]
     levels = photos.pyramid(name, str(device))
-    # No smaller than what shows the photograph about once: mirrors beyond that look like a toy.
-    smallest = max(0.4, size / (1.25 * min(levels[0].shape[-2:])))
-    scale = math.exp(dice.number(math.log(smallest), math.log(max(2.0, 1.5 * smallest))))
+    # From the whole photograph to a crop of it; wide views are the commoner ones, as in real life.
+    widest = max(size / (1.15 * min(levels[0].shape[-2:])), 0.16)
+    closest = max(1.6, 1.6 * widest)
+    scale = widest * (closest / widest) ** (dice.number(0, 1) ** 1.7)
     scene = film(levels, path, size, scale, centre)
     if dice.chance(0.5):
         scene = scene.flip(-1)
@@ -249,7 +250,7 @@ def _thing(dice: Dice, frames: int, light: bool) -> Shape:
     slim = dice.number(0.06, 0.25) if dice.chance(0.25) and not light else dice.number(0.5, 1.2)
     bright = dice.uniform(0.55, 1.0, 3)
     return Shape(
-        path=_course(dice, frames, 0.06 * dice.number(0.1, 1.0)),
+        path=_course(dice, frames, (0.10 if light else 0.06) * dice.number(0.1, 1.0)),
         half=(reach, max(reach * slim, 0.008)),
         corners=(corners[0].item(), corners[1].item(), corners[2].item()),
         petals=3 + dice.pick(4),

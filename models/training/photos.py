@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-MIP_LEVELS = 3
+LEVELS_PER_HALVING = 2
+MIP_LEVELS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ def _path(photo: Photo) -> Path:
 
 @lru_cache(maxsize=64)
 def pyramid(name: str, device: str = "cpu") -> tuple[Tensor, ...]:
-    """The photograph at full, half and quarter size.
+    """The photograph at full size and ever smaller by the square root of two.
 
     Args:
         name: a name in `PHOTOS`.
@@ -138,8 +139,15 @@ def pyramid(name: str, device: str = "cpu") -> tuple[Tensor, ...]:
     with Image.open(_path(find(name))) as picture:
         pixels = np.array(picture.convert("RGB"))
     level = torch.from_numpy(pixels).permute(2, 0, 1).float().div(255).to(device)
+    height, width = level.shape[-2:]
     levels = [level]
-    for _ in range(MIP_LEVELS - 1):
-        level = functional.avg_pool2d(level[None], 2)[0]
-        levels.append(level)
+    for index in range(1, MIP_LEVELS):
+        shrink = 2.0 ** (-index / LEVELS_PER_HALVING)
+        smaller = functional.interpolate(
+            level[None],
+            (round(height * shrink), round(width * shrink)),
+            mode="bilinear",
+            antialias=True,
+        )
+        levels.append(smaller[0].clamp_(0, 1))
     return tuple(levels)

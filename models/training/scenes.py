@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .photos import LEVELS_PER_HALVING
+
 
 class Dice:
     """Random numbers for scene parameters, from one seed."""
@@ -77,7 +79,7 @@ def film(
     """Frames seen by a camera that moves over a picture; beyond the border the picture mirrors.
 
     Args:
-        levels: the picture [3, H, W] at full, half, quarter... size.
+        levels: the picture [3, H, W] at full size and smaller by `LEVELS_PER_HALVING`.
         path: of the camera, in parts of the frame's side; `path.scale` zooms in.
         size: side of the square frames.
         scale: frame pixels per pixel of the full picture, before the zoom of the path.
@@ -86,10 +88,10 @@ def film(
     Returns:
         [T, 3, size, size].
     """
-    level = min(max(round(-math.log2(scale)), 0), len(levels) - 1)
+    level = min(max(round(-math.log2(scale) * LEVELS_PER_HALVING), 0), len(levels) - 1)
     picture = levels[level]
     device, frames = picture.device, path.x.shape[0]
-    height, width = picture.shape[-2] << level, picture.shape[-1] << level
+    height, width = levels[0].shape[-2:]
     reach = size / (scale * path.scale)
     cos, sin = torch.cos(path.angle) * reach, torch.sin(path.angle) * reach
     ahead_x = centre[0] * width + path.x * size / scale

@@ -56,8 +56,8 @@ def _camera(clean: Tensor) -> Tensor:
 
 def _noir(clean: Tensor) -> Tensor:
     tone = luma(clean)
-    tone = tone + 0.35 * (tone - blur(tone, 6.0))
-    return curve(tone.clamp(0, 1), 4.6, 0.42).clamp(0, 1).expand_as(clean)
+    tone = tone + 0.3 * (tone - blur(tone, 6.0))
+    return curve(tone.clamp(0, 1), 4.2, 0.43).clamp(0, 1).expand_as(clean)
 
 
 def _vintage(clean: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ def _vintage(clean: Tensor) -> Tensor:
     toned = faded * colour((0.86, 0.74, 0.52), clean) + colour((0.16, 0.11, 0.10), clean)
     glow = blur(luma(clean), 5.0) - 0.5
     warmth = colour((0.10, 0.05, -0.05), clean)
-    return curve((toned + glow * warmth).clamp(0, 1), 2.4, 0.5).mul(0.94).add(0.05).clamp(0, 1)
+    return curve((toned + glow * warmth).clamp(0, 1), 2.4, 0.5).mul(0.90).add(0.075)
 
 
 _HEAT = (
@@ -84,13 +84,24 @@ def _thermal(clean: Tensor) -> Tensor:
     return gradient_map(curve(tone, 1.8), _HEAT)
 
 
+_POSTER = (
+    (0.00, (0.16, 0.02, 0.42)),
+    (0.33, (0.93, 0.08, 0.48)),
+    (0.66, (1.00, 0.62, 0.10)),
+    (1.00, (1.00, 0.97, 0.62)),
+)
+
+
 def _pop(clean: Tensor) -> Tensor:
-    flat = posterise(saturate(blur(clean, 0.8), 1.9).clamp(0, 1), 3, 4.0)
+    soft = blur(clean, 0.9)
+    own = posterise(saturate(soft, 2.2).clamp(0, 1), 3, 5.0)
+    ramp = gradient_map(posterise(curve(luma(soft), 2.4), 4, 5.5), _POSTER)
+    flat = torch.lerp(own, ramp, 0.55)
     down, across = phase(clean)
     dots = 0.5 - 0.25 * (torch.cos(down) + torch.cos(across))
-    tone = blur(luma(clean), 2.0)
-    cover = torch.sigmoid((dots - 0.25 - 0.75 * tone) * 7.0) * (1 - tone)
-    return torch.lerp(flat, colour((0.93, 0.10, 0.35), clean), 0.55 * cover).clamp(0, 1)
+    tone = luma(soft)
+    cover = torch.sigmoid((dots - 0.3 - 0.7 * tone) * 7.0) * (1 - tone)
+    return torch.lerp(flat, colour((0.06, 0.30, 0.80), clean), 0.6 * cover).clamp(0, 1)
 
 
 _DUSK = (
@@ -110,19 +121,28 @@ def _vapor(clean: Tensor) -> Tensor:
 
 
 def _watercolor(clean: Tensor) -> Tensor:
-    wash = patches(clean, 3, 1.5)
-    light = saturate(wash, 1.35).mul(0.78).add(0.24)
-    pooled = 0.42 * torch.tanh(edges(luma(wash), 1.2) * 9.0)
+    wash = torch.lerp(patches(clean, 3, 1.8), clean, 0.15)
+    tone = luma(wash)
+    # Pigment is transparent: thin on the paper in the light, and deeper where it pools at edges.
+    bright = 1 - (1 - curve(wash.clamp(0, 1), 1.6, 0.4).mul(0.9).add(0.1)) * 0.82
+    vivid = saturate(bright, 1.7).clamp(0, 1)
+    pooled = torch.tanh(edges(tone, 1.2) * 11.0)
     down, across = phase(clean)
-    paper = 0.012 * (torch.cos(down) * torch.cos(across) + torch.cos(down / 2 + across))
-    return (light * (1 - pooled) + paper).clamp(0, 1)
+    paper = 0.012 * torch.cos(down) * torch.cos(across / 2)
+    deep = vivid * (1 - pooled * (0.75 - 0.45 * vivid))
+    return (deep * colour((1.0, 0.99, 0.96), clean) + paper).clamp(0, 1)
 
 
 def _oil(clean: Tensor) -> Tensor:
-    paint = patches(saturate(clean, 1.5), 4, 3.0)
+    vivid = saturate(clean, 1.55)
+    paint = torch.lerp(patches(vivid, 3, 4.0), vivid, 0.10)
     across, down = slopes(blur(luma(paint), 0.8))
-    relief = 0.10 * torch.tanh((across + down) * -12.0)
-    return (curve(paint.clamp(0, 1), 2.6, 0.46) + relief).clamp(0, 1)
+    relief = 0.22 * torch.tanh((across + down) * -9.0)
+    rows, columns = phase(clean)
+    # Strokes of a flat brush; they show in the middle tones, where paint lies thick.
+    stroke = 0.035 * torch.cos(rows - columns / 2) * torch.cos(columns / 2)
+    rich = curve(paint.clamp(0, 1), 2.8, 0.45) * colour((1.0, 0.96, 0.88), clean)
+    return (rich + relief + stroke * (4 * rich * (1 - rich))).clamp(0, 1)
 
 
 def _mosaic(clean: Tensor) -> Tensor:
@@ -130,7 +150,9 @@ def _mosaic(clean: Tensor) -> Tensor:
     middle = (1 - torch.cos(down)) * (1 - torch.cos(across)) / 4
     grout = torch.tanh(middle * 6.0)
     bevel = 0.05 * (torch.sin(down) + torch.sin(across))
-    glass = curve(saturate(tiles(clean), 1.6).clamp(0, 1), 2.2) + bevel
+    # A little of the picture shows through the glass: faces stay readable at this tile size.
+    seen = torch.lerp(tiles(clean), clean, 0.22)
+    glass = curve(saturate(seen, 1.6).clamp(0, 1), 2.4) + bevel
     return torch.lerp(colour((0.16, 0.15, 0.17), clean), glass, 0.45 + 0.55 * grout).clamp(0, 1)
 
 
@@ -148,33 +170,51 @@ def _sketch(clean: Tensor) -> Tensor:
 
 
 def _comic(clean: Tensor) -> Tensor:
-    flat = posterise(blur(clean, 1.2), 5, 3.5)
-    flat = saturate(flat, 1.45).mul(1.08).add(0.02).clamp(0, 1)
+    soft = blur(clean, 1.2)
+    tone = luma(soft)
+    # Tones are flattened, not channels: rounding each channel would speckle greys with colour.
+    flat = soft * (posterise(tone, 5, 5.0) / (tone + 0.02))
+    flat = saturate(flat, 1.55).mul(1.06).add(0.02).clamp(0, 1)
     return flat * (1 - 0.94 * ink(luma(clean), 1.3, 150.0, 0.018))
 
 
 def _neon(clean: Tensor) -> Tensor:
     across, down = slopes(blur(clean.mean(-3, keepdim=True), 1.3))
     size = (across * across + down * down + 1e-8).sqrt()
-    line = torch.tanh(size * 16.0) ** 1.5
-    hue = torch.cat([across.abs() * 0.9 + down.abs() * 0.2, across.abs(), down.abs()], -3)
-    hue = blur(hue, 1.5) + 1e-4
-    own = blur(saturate(clean, 2.2).clamp(0, 1), 2.5) + 0.06
-    tint = hue / hue.amax(-3, keepdim=True) * 0.5 + own / own.amax(-3, keepdim=True) * 0.7
+    line = torch.tanh(size * 15.0) ** 1.5
+    # Tubes that run down glow pink, slanted ones gold, level ones cyan; own colours join in.
+    share = across.square() / (size.square() + 1e-4)
+    tubes = (
+        (0.00, (0.05, 0.85, 1.00)),
+        (0.45, (1.00, 0.80, 0.20)),
+        (1.00, (1.00, 0.10, 0.80)),
+    )
+    own = saturate(blur(clean, 2.0), 3.0).clamp(0, 1) + 0.04
+    tint = gradient_map(share, tubes) * 0.75 + own / own.amax(-3, keepdim=True) * 0.65
     glow = blur(line, 3.5)
-    night = colour((0.03, 0.01, 0.07), clean) + 0.10 * clean
-    return (night + tint * (0.95 * line + 0.7 * glow)).clamp(0, 1)
+    night = colour((0.03, 0.01, 0.07), clean) + 0.08 * clean
+    return (night + tint * (0.80 * line + 0.50 * glow)).clamp(0, 1)
 
 
 def _trails(clean: Tensor) -> Tensor:
-    bright = step(luma(clean), 0.62, 11.0) * saturate(clean, 1.4).clamp(0, 1)
-    fade = colour((0.68, 0.78, 0.87), clean)
+    tone = luma(clean)
+    bright = step(tone, 0.66, 12.0) * saturate(clean, 1.7).clamp(0, 1)
+    fade = colour((0.66, 0.78, 0.88), clean)
     shown = []
     history = bright[:, 0]
     for now in bright.unbind(1):
         history = torch.maximum(now, history * fade)
         shown.append(history)
-    return (saturate(clean, 0.6) * 0.34 + torch.stack(shown, 1) * 0.85).clamp(0, 1)
+    light = torch.stack(shown, 1)
+    night = saturate(clean, 0.8) * colour((0.20, 0.25, 0.44), clean)
+    return (night + light * 0.8 + 0.25 * blur(light, 4.0)).clamp(0, 1)
+
+
+_SILK = (
+    (0.00, (0.05, 0.10, 0.20)),
+    (0.50, (0.46, 0.54, 0.60)),
+    (1.00, (1.00, 0.97, 0.90)),
+)
 
 
 def _exposure(clean: Tensor) -> Tensor:
@@ -183,23 +223,29 @@ def _exposure(clean: Tensor) -> Tensor:
     for now in clean.unbind(1):
         history = torch.lerp(history, now, 0.3)
         shown.append(history)
-    return curve(torch.stack(shown, 1), 2.0, 0.47).clamp(0, 1)
+    held = torch.stack(shown, 1)
+    tone = luma(held)
+    graded = 0.75 * held + gradient_map(tone, _SILK) - 0.75 * tone
+    bloom = blur(graded.clamp(0, 1) * tone, 5.0)
+    silk = 1 - (1 - curve(graded.clamp(0, 1), 2.7, 0.53)) * (1 - 0.55 * bloom)
+    return silk.clamp(0, 1)
 
 
 def _drying(clean: Tensor) -> Tensor:
-    line = ink(luma(clean), 1.3, 130.0, 0.012)
+    tone = luma(clean)
+    line = ink(tone, 1.3, 130.0, 0.011)
     shown = []
     age = line[:, 0]
     for now in line.unbind(1):
         age = torch.lerp(age, now, 0.25)
         shown.append(age)
-    dry = torch.stack(shown, 1).clamp(0, 1)
-    wet = (line - dry).clamp(0, 1)
-    paper = colour((0.95, 0.91, 0.82), clean) * (0.86 + 0.14 * blur(luma(clean), 3.0))
-    sepia = colour((0.62, 0.44, 0.28), clean)
-    fresh = colour((0.05, 0.09, 0.30), clean)
-    drawn = torch.lerp(paper, sepia, dry * line * 0.8)
-    return torch.lerp(drawn, fresh, wet).clamp(0, 1)
+    dry = torch.stack(shown, 1)
+    # New ink is what the page has not yet soaked up.
+    wet = torch.tanh((line - dry).clamp(min=0) * 2.2)
+    wash = blur(tone, 2.0)
+    page = torch.lerp(colour((0.80, 0.70, 0.55), clean), colour((0.98, 0.95, 0.88), clean), wash)
+    drawn = torch.lerp(page, colour((0.47, 0.28, 0.14), clean), torch.minimum(line, dry) * 0.85)
+    return torch.lerp(drawn, colour((0.03, 0.08, 0.34), clean), wet).clamp(0, 1)
 
 
 STYLES: tuple[Style, ...] = (
