@@ -28,3 +28,179 @@ class Options:
     max_sessions: int = 4
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Further options for the pipeline, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """One measurement: milliseconds for the sample work with a data type and a thread count."""
+
+    dtype: str
+    threads: int
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What this machine is and how fast it did the sample work (see `calibrate`)."""
+
+    cores: int
+    """Cores that this process may use."""
+    gpus: tuple[str, ...] = ()
+    """Names of the CUDA devices, by index."""
+    timings: tuple[Timing, ...] = ()
+    """On the CPU; empty when nothing had to be measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """The engine's own part of a `Config`."""
+
+    device: str = "cpu"
+    max_sessions: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What will run: complete, nothing left to choose."""
+
+    pipeline: str
+    device: str
+    dtype: str
+    threads: int
+    width: int
+    height: int
+    fps: float
+    schedule: str
+    engine: EngineConfig
+    settings: Mapping[str, Any]
+    choices: tuple[str, ...]
+    """One sentence for each choice, with its reason."""
+
+
+DTYPES = ("float32", "bfloat16")
+SCHEDULES = ("stream", "sequential")
+CORE_GAIN = 1.3
+"""All cores must be at least this much faster than all but one to be used: the video codec and the
+browser want a core too, and a model that waits for theirs at every operation loses more."""
+
+
+def resolve(options: Options, facts: Facts) -> Config:
+    """Fill in what the user left open. A pure function of its arguments.
+
+    Raises:
+        ConfigError: a setting that is wrong or that this machine cannot do.
+    """
+    _check_numbers(options)
+    _check_choice("dtype", options.dtype, DTYPES)
+    _check_choice("schedule", options.schedule, SCHEDULES)
+    device, device_why = _device(options.device, facts)
+    dtype, dtype_why = _dtype(options.dtype, device, facts)
+    threads, threads_why = _threads(options.threads, dtype, device, facts)
+    schedule, schedule_why = _schedule(options.schedule, device)
+    return Config(
+        pipeline=options.pipeline,
+        device=device,
+        dtype=dtype,
+        threads=threads,
+        width=options.width,
+        height=options.height,
+        fps=options.fps,
+        schedule=schedule,
+        engine=EngineConfig(device, options.max_sessions),
+        settings=options.settings,
+        choices=(device_why, dtype_why, threads_why, schedule_why),
+    )
+
+
+def _check_numbers(options: Options) -> None:
+    if options.width <= 0 or options.height <= 0 or options.width % 2 or options.height % 2:
+        raise ConfigError(
+            f"size: {options.width}x{options.height} is not possible; "
+            "please use even, positive sides, 256x256 say"
+        )
+    if not 0 < options.fps <= 1000:
+        raise ConfigError(f"fps: {options.fps} is outside 0 to 1000; 30 is usual")
+    if options.max_sessions < 1:
+        raise ConfigError(f"max_sessions: {options.max_sessions}; at least one session is needed")
+    if options.threads < 0:
+        raise ConfigError(f"threads: {options.threads}; give a positive number, or 0 to measure")
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in (*choices, "auto"):
+        raise ConfigError(f"{name}: {value!r} is not one of {', '.join(choices)}, auto")
+
+
+def _device(asked: str, facts: Facts) -> tuple[str, str]:
+    if asked == "auto":
+        if facts.gpus:
+            return "cuda:0", f"Device: cuda:0, the first GPU ({facts.gpus[0]})."
+        return "cpu", "Device: cpu, as there is no CUDA GPU."
+    if asked == "cpu":
+        return "cpu", "Device: cpu, as asked."
+    kind, _, number = asked.partition(":")
+    if kind != "cuda" or not (number or "0").isdigit():
+        raise ConfigError(f"device: {asked!r} is not one of auto, cpu, cuda, cuda:N")
+    index = int(number or "0")
+    if index >= len(facts.gpus):
+        raise ConfigError(
+            f"device: {asked} is not there, this machine has {len(facts.gpus)} CUDA GPUs; "
+            "use --device cpu, or install a PyTorch build with CUDA if there is a GPU"
+        )
+    return f"cuda:{index}", f"Device: cuda:{index} ({facts.gpus[index]}), as asked."
+
+
+def _dtype(asked: str, device: str, facts: Facts) -> tuple[str, str]:
+    if asked != "auto":
+        return asked, f"Data type: {asked}, as asked."
+    if device != "cpu":
+        return "bfloat16", "Data type: bfloat16, the native type of the GPU's matrix units."
+    best = {
+        dtype: min((t.ms for t in facts.timings if t.dtype == dtype), default=None)
+        for dtype in DTYPES
+    }
+    slow, fast = best["float32"], best["bfloat16"]
+    if slow is None or fast is None:
+        return "float32", "Data type: float32, which every CPU runs; nothing was measured."
+    winner = "bfloat16" if fast < slow else "float32"
+    return winner, (
+        f"Data type: {winner}; the sample work took {fast:.1f} ms in bfloat16 "
+        f"and {slow:.1f} ms in float32."
+    )
+
+
+def _threads(asked: int, dtype: str, device: str, facts: Facts) -> tuple[int, str]:
+    if asked:
+        return asked, f"Threads: {asked}, as asked."
+    if device != "cpu":
+        count = min(4, facts.cores)
+        return count, f"Threads: {count}; the GPU does the work, these only feed it."
+    timings = {t.threads: t.ms for t in facts.timings if t.dtype == dtype}
+    if not timings:
+        count = max(1, min(4, facts.cores - 1))
+        return count, f"Threads: {count} of {facts.cores} cores; nothing was measured."
+    spare = {n: ms for n, ms in timings.items() if n < facts.cores} or timings
+    count = min(spare, key=lambda n: spare[n])
+    fastest = min(timings, key=lambda n: timings[n])
+    if timings[count] / timings[fastest] >= CORE_GAIN:
+        count = fastest
+    measured = ", ".join(f"{ms:.1f} ms with {n}" for n, ms in sorted(timings.items()))
+    why = (
+        "one core stays free for the video codec and the browser"
+        if count < facts.cores
+        else f"all cores are worth it only if at least {CORE_GAIN} times as fast"
+    )
+    return (
+        count,
+        f"Threads: {count} of {facts.cores} cores; the sample work took {measured}; {why}.",
+    )
+
+
+def _schedule(asked: str, device: str) -> tuple[str, str]:
+    if asked != "auto":
+        return asked, f"Schedule: {asked}, as asked."
+    if device == "cpu":
+        return "sequential", (
+            "Schedule: sequential; a CPU is busy either way, and so a frame waits for no later one."
+        )
+    return "stream", "Schedule: stream; one larger batch uses a GPU better than several small ones."

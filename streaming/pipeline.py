@@ -94,7 +94,8 @@ class Work:
 
     Attributes:
         stream: what `open` returned.
-        index: running number of the chunk in its stream, without holes.
+        index: running number of the chunk in its stream, without holes; for a flush that of the
+            oldest chunk in flight, the one to bring out.
         frames: [T, 3, H, W] in 0..1 on the pipeline's device, or None to flush: bring out one of
             the chunks in flight without taking a new one (only sent while some are).
         controls: the viewer's controls at this chunk boundary. A grown `resets` asks the stream to
@@ -122,7 +123,12 @@ class Pipeline(Protocol):
     info: PipelineInfo
 
     def open(self, config: StreamConfig) -> Any:
-        """Memory for one stream. Raises RuntimeError with the reason when there is no room."""
+        """Memory for one stream: a new object each time, or None when nothing is kept (the engine
+        then tells streams apart by objects of its own).
+
+        Raises:
+            RuntimeError: there is no room; the message is shown to the viewer.
+        """
         ...
 
     def step(self, batch: Sequence[Work]) -> Sequence[Result]: ...

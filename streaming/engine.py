@@ -1,0 +1,411 @@
+"""The engine: the only user of its device. `Engine.tick` is the main path of the whole system."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from ..kernels.color import i420_to_rgb, rgb_to_i420
+from .clock import Clock
+from .config import EngineConfig
+from .controls import Controls
+from .frames import Frame, Stamp, i420_shape
+from .handoff import Mailbox
+from .host import Event, HostRefused, Output
+from .pipeline import Pipeline, Result, StreamConfig, Work
+from .results import PipelineError, check_range, match
+from .session import SKIP_STILL, Emit, EngineSession, Entry, check_size, full_schema
+from .similarity import SimilarityFilter
+from .transfer import Landing, download, upload
+from .turns import Turn, next_due, plan
+
+_log = logging.getLogger(__name__)
+Value = TypeVar("Value")
+INPUT_ENDED = "the input ended"
+WARM_UP_CHUNKS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One session's part of a step.
+
+    Attributes:
+        frames: the T frames of the chunk (the last one repeated when the input ended in mid-chunk),
+            empty for a flush.
+    """
+
+    session: EngineSession
+    frames: tuple[Frame, ...]
+    index: int
+    controls: Controls
+
+
+@dataclass(frozen=True, slots=True)
+class Emission:
+    """A chunk that is on its way out: rows `first`.. of a landing, or a repeat without one."""
+
+    session: EngineSession
+    entry: Entry
+    landing: Landing | None = None
+    first: int = 0
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Engine:
+    """Runs the sessions of one device, all of them in one step of the pipeline where possible.
+
+    `open` and `close` may be called from any thread; `tick`, `warm_up`, `wait_time` and `shutdown`
+    from one, the engine's own.
+
+    Args:
+        pipeline: what turns frames into frames.
+        config: device and limits.
+        clock: monotonic time, shared with whoever stamps the frames.
+        wake: called when there may be something to do, from any thread.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        config: EngineConfig,
+        clock: Clock,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.info = replace(pipeline.info, controls=full_schema(pipeline.info))
+        self._pipeline = pipeline
+        self._config = config
+        self._device = torch.device(config.device)
+        self._clock = clock
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._arrivals: list[EngineSession] = []
+        self._sessions: dict[str, EngineSession] = {}
+        self._flying: list[list[Emission]] = []
+        self._opened = 0
+
+    # ---- the main path -------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def tick(self) -> bool:
+        """One round: who may work, take their chunks, run them together, send out what is done.
+
+        Returns False when there was nothing to do; `wait_time` then says how long that holds.
+        """
+        now = self._clock.now()
+        self._admit(now)
+        turns = plan(now, self._sessions.values())
+        jobs, emissions = self._take(turns, now)
+        emissions += self._launch(jobs)
+        self._retire(emissions)
+        return bool(turns) or bool(self._flying)
+
+    def _admit(self, now: float) -> None:
+        """Open who came and close who left; only here do streams begin and end by request."""
+        with self._lock:
+            arrivals, self._arrivals = self._arrivals, []
+            for session in arrivals:
+                self._sessions[session.id] = session
+        for session in arrivals:
+            opening = partial(self._open_stream, session)
+            if session.closing is None and self._guard([session], "open", opening):
+                session.telemetry.opened(now)
+                session.emit(Event("live"))
+        for session in [s for s in self._sessions.values() if s.closing is not None]:
+            self._end(session, session.closing or "")
+
+    def _take(self, turns: Sequence[Turn], now: float) -> tuple[list[Job], list[Emission]]:
+        """The chunks to work on, and the repeats of those that show nothing new."""
+        jobs: list[Job] = []
+        repeats: list[Emission] = []
+        for turn in turns:
+            session = turn.session
+            if turn.action == "end":
+                self._retire([])
+                self._end(session, INPUT_ENDED)
+                continue
+            controls = session.controls
+            frames = session.mailbox.take_chunk() if turn.action == "take" else None
+            if frames and not self._hold(session, frames, controls, now):
+                jobs.append(self._job(session, frames, controls))
+            elif session.in_flight:
+                jobs.append(_flush_job(session, controls))
+            repeats += _repeats(session)
+        return jobs, repeats
+
+    def _launch(self, jobs: list[Job]) -> list[Emission]:
+        """Run the batch. Nothing here waits for the device (except the first range check)."""
+        if not jobs:
+            return []
+        start = self._clock.now()
+        works = self._encode(jobs)
+        encoded = self._clock.now()
+        sessions = [job.session for job in jobs]
+        done = self._guard(sessions, "step", lambda: self._step(sessions, works))
+        if done is None:
+            return []
+        stepped = self._clock.now()
+        emissions = _decode(done)
+        decoded = self._clock.now()
+        for session in sessions:
+            session.telemetry.stage(decoded, "encode", encoded - start)
+            session.telemetry.stage(decoded, "model", stepped - encoded)
+            session.telemetry.stage(decoded, "decode", decoded - stepped)
+        return emissions
+
+    def _retire(self, emissions: list[Emission]) -> None:
+        """Send out what is done. On CUDA the batch just launched stays until the next tick, so the
+        device works while the one before it is sent out."""
+        self._flying.append(emissions)
+        keep = 1 if emissions and self._device.type == "cuda" else 0
+        while len(self._flying) > keep:
+            for emission in self._flying.pop(0):
+                if emission.session.id in self._sessions:
+                    self._publish(emission)
+
+    # ---- parts of it ---------------------------------------------------------------------------
+
+    def _hold(
+        self, session: EngineSession, frames: tuple[Frame, ...], controls: Controls, now: float
+    ) -> bool:
+        """Note the take; True when the similarity filter holds the chunk back."""
+        session.took(now)
+        for frame in frames:
+            session.telemetry.took(now, frame.captured_at)
+        if not controls.values.get(SKIP_STILL.name, False):
+            session.filter.forget()
+            session.holding = False
+        else:
+            session.holding = session.filter.skips(frames, controls.epoch)
+        if session.holding:
+            session.entries.append(Entry(None, _stamps(frames), controls.epoch))
+        return session.holding
+
+    def _job(self, session: EngineSession, frames: tuple[Frame, ...], controls: Controls) -> Job:
+        index = session.next_index
+        session.next_index += 1
+        session.entries.append(Entry(index, _stamps(frames), controls.epoch))
+        padding = (frames[-1],) * (self.info.chunk - len(frames))
+        return Job(session, frames + padding, index, controls)
+
+    def _encode(self, jobs: list[Job]) -> list[Work]:
+        """Pixels to the device and to RGB, one conversion for all sessions of a size."""
+        chunks: dict[str, torch.Tensor] = {}
+        by_size: dict[tuple[int, int], list[Job]] = {}
+        for job in jobs:
+            if job.frames:
+                by_size.setdefault((job.frames[0].width, job.frames[0].height), []).append(job)
+        for group in by_size.values():
+            planes = upload([frame for job in group for frame in job.frames], self._device)
+            parts = i420_to_rgb(planes).split(self.info.chunk)
+            chunks.update(zip((job.session.id for job in group), parts, strict=True))
+        return [
+            Work(job.session.stream, job.index, chunks.get(job.session.id), job.controls)
+            for job in jobs
+        ]
+
+    def _open_stream(self, session: EngineSession) -> bool:
+        stream = self._pipeline.open(session.config)
+        if stream is None:
+            # Nothing to keep, but its results still have to be told apart from others'.
+            stream = object()
+        if any(other.stream is stream for other in self._sessions.values()):
+            raise PipelineError(
+                "open returned an object that another stream has; return a new one for each stream"
+            )
+        session.stream = stream
+        return True
+
+    def _step(
+        self, sessions: list[EngineSession], works: list[Work]
+    ) -> list[tuple[EngineSession, Result]]:
+        results = self._pipeline.step(works)
+        flushed = [work.frames is None for work in works]
+        done = match(self.info, sessions, results, flushed)
+        for _, result in done:
+            # Reading a CUDA tensor would wait for the device: there only a stream's first result.
+            if self._device.type == "cpu" or result.index == 0:
+                check_range(self.info, result.frames)
+        return done
+
+    def _publish(self, emission: Emission) -> None:
+        session, entry = emission.session, emission.entry
+        if emission.landing is not None:
+            rows = len(entry.stamps)
+            planes = emission.landing.wait()[emission.first : emission.first + rows]
+            session.last_planes = planes[-1]
+            if emission.notes and dict(emission.notes) != dict(session.notes):
+                session.notes = emission.notes
+                session.emit(Event("notes", data=dict(emission.notes)))
+        assert session.last_planes is not None, "the filter never holds a stream's first chunk"
+        repeated = emission.landing is None
+        now = self._clock.now()
+        for number, stamp in enumerate(entry.stamps):
+            pixels = session.last_planes if repeated else planes[number]
+            size = (session.config.width, session.config.height)
+            frame = Frame(pixels, *size, stamp.pts, stamp.captured_at, stamp.index)
+            session.telemetry.finished(now, stamp.captured_at, repeated=repeated)
+            session.emit(Output(frame, entry.epoch, now, repeated))
+
+    def _guard(
+        self, sessions: Sequence[EngineSession], what: str, call: Callable[[], Value]
+    ) -> Value | None:
+        """Call foreign code. When it raises, the sessions that it was about are closed with the
+        reason (their memory may be half written) and None is returned."""
+        try:
+            return call()
+        except torch.AcceleratorError:
+            # The device's context is lost for everyone: end this process, the host starts another.
+            raise
+        except Exception as error:
+            _log.exception("%s of pipeline %s failed", what, self.info.name)
+            self._retire([])
+            reason = f"{self.info.name}: {error or type(error).__name__}"
+            for session in sessions:
+                self._end(session, reason)
+            return None
+
+    def _end(self, session: EngineSession, reason: str) -> None:
+        with self._lock:
+            gone = self._sessions.pop(session.id, None)
+        if gone is None:
+            return
+        session.mailbox.close()
+        if session.stream is not None:
+            stream, session.stream = session.stream, None
+            self._guard([], "close", lambda: self._pipeline.close(stream))
+        session.emit(Event("closed", reason))
+
+    # ---- from any thread -----------------------------------------------------------------------
+
+    def open(
+        self,
+        id: str,
+        config: StreamConfig,
+        controls: Controls,
+        emit: Emit,
+        *,
+        lossless: bool = False,
+    ) -> EngineSession:
+        """A new session; its stream is opened at the next tick (`Event("live")`, or "closed" with
+        the reason when the pipeline has no room).
+
+        Args:
+            controls: with a value for each control of `info.controls`.
+            emit: takes outputs and events, on the engine's thread; returns at once.
+            lossless: the mailbox refuses frames instead of dropping any.
+
+        Raises:
+            HostRefused: all places are taken, or a size that the pipeline does not take.
+        """
+        check_size(self.info, config)
+        mailbox = Mailbox(self.info.chunk, lossless=lossless, on_change=self._wake)
+        with self._lock:
+            places = self._config.max_sessions
+            if len(self._sessions) + len(self._arrivals) >= places:
+                raise HostRefused(
+                    f"all {places} places are taken; please try again when somebody left"
+                )
+            self._opened += 1
+            session = EngineSession(
+                id, config, controls, mailbox, emit, SimilarityFilter(self._opened)
+            )
+            self._arrivals.append(session)
+        self._wake()
+        return session
+
+    def close(self, session: EngineSession, reason: str = "") -> None:
+        """End a session at the next tick; chunks in flight are let go."""
+        session.closing = reason
+        session.mailbox.close()
+
+    def stats(self) -> dict[str, dict[str, Any]]:
+        """Numbers of each session, by its id."""
+        now = self._clock.now()
+        with self._lock:
+            sessions = list(self._sessions.values())
+        return {session.id: session.stats(now) for session in sessions}
+
+    # ---- around the main path ------------------------------------------------------------------
+
+    def wait_time(self) -> float | None:
+        """Seconds until something is due without new input; None when nothing is."""
+        due = next_due(self._sessions.values())
+        return None if due is None else max(0.0, due - self._clock.now())
+
+    def warm_up(self) -> None:
+        """Send a few frames of the preferred size through, so that the first viewer does not wait
+        for allocations and kernel choices, and a pipeline that cannot run fails here.
+
+        Raises:
+            PipelineError: with the pipeline's reason.
+        """
+        width, height = self.info.size
+        ended: list[Event] = []
+        session = self.open(
+            "warm-up",
+            StreamConfig(width, height),
+            Controls.defaults(self.info.controls),
+            lambda item: ended.append(item) if isinstance(item, Event) else None,
+        )
+        self.tick()
+        for index in range(WARM_UP_CHUNKS * self.info.chunk):
+            grey = np.full(i420_shape(width, height), 128, np.uint8)
+            session.mailbox.put(Frame(grey, width, height, 0, self._clock.now(), index))
+            if session.mailbox.ready():
+                self.tick()
+        session.mailbox.end()
+        while self._sessions:
+            self.tick()
+        if ended[-1].message != INPUT_ENDED:
+            raise PipelineError(f"warming up failed: {ended[-1].message}")
+
+    def shutdown(self, reason: str) -> None:
+        """Close all sessions."""
+        with self._lock:
+            sessions = [*self._sessions.values(), *self._arrivals]
+        for session in sessions:
+            self.close(session, reason)
+        self._admit(self._clock.now())
+
+
+def _stamps(frames: Sequence[Frame]) -> tuple[Stamp, ...]:
+    return tuple(Stamp.of(frame) for frame in frames)
+
+
+def _flush_job(session: EngineSession, controls: Controls) -> Job:
+    # The index of the chunk that is to come out, so that `Work.done` fits a flush as well.
+    oldest = next(entry.index for entry in session.entries if entry.index is not None)
+    return Job(session, (), oldest, controls)
+
+
+def _repeats(session: EngineSession) -> list[Emission]:
+    """Held-back chunks with nothing of the pipeline before them."""
+    repeats = []
+    while session.entries and session.entries[0].index is None:
+        repeats.append(Emission(session, session.entries.popleft()))
+    return repeats
+
+
+def _decode(done: list[tuple[EngineSession, Result]]) -> list[Emission]:
+    """RGB to I420 and towards the host, one conversion and one copy for all results of a size."""
+    by_size: dict[tuple[int, ...], list[tuple[EngineSession, Result]]] = {}
+    for session, result in done:
+        by_size.setdefault(tuple(result.frames.shape[-2:]), []).append((session, result))
+    emissions: list[Emission] = []
+    for group in by_size.values():
+        frames = [result.frames for _, result in group]
+        landing = download(rgb_to_i420(frames[0] if len(frames) == 1 else torch.cat(frames)))
+        first = 0
+        for session, result in group:
+            entry = session.entries.popleft()
+            emissions.append(Emission(session, entry, landing, first, result.notes))
+            emissions += _repeats(session)
+            first += len(result.frames)
+    return emissions

@@ -1,0 +1,112 @@
+"""From a pipeline's name to what builds it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from importlib.metadata import entry_points
+from typing import Any, cast
+
+from .config import ConfigError
+from .pipeline import Pipeline, PipelineContext, PipelineFactory, PipelineInfo
+
+GROUP = "millrace.pipelines"
+"""Entry-point group in which packages offer pipelines."""
+BUILT_IN = {
+    "tiny": ("diffusion", "build"),
+    "passthrough": ("passthrough", "Passthrough"),
+}
+"""Name -> module in this folder and its factory."""
+
+
+def names() -> list[str]:
+    """All names that `load_pipeline` knows without being told a module."""
+    return [*BUILT_IN, *sorted({point.name for point in entry_points(group=GROUP)} - {*BUILT_IN})]
+
+
+def load_pipeline(name: str) -> PipelineFactory:
+    """The factory behind a built-in name, an entry point's name, or "module:Name".
+
+    Raises:
+        ConfigError: no such name, module or attribute, or it cannot be called.
+    """
+    if ":" in name:
+        return _from_module(name)
+    if name in BUILT_IN:
+        module, attribute = BUILT_IN[name]
+        found = getattr(importlib.import_module(f".{module}", __package__), attribute)
+        return cast(PipelineFactory, found)
+    for point in entry_points(group=GROUP, name=name):
+        return _from_module(point.value)
+    raise ConfigError(
+        f"no pipeline is called {name!r}; there are {', '.join(names())}, "
+        "or name your own as package.module:Name"
+    )
+
+
+def build_pipeline(name: str, context: PipelineContext) -> Pipeline:
+    """Load, build and check a pipeline.
+
+    Raises:
+        ConfigError: see `load_pipeline`, or what was built does not follow the protocol.
+    """
+    pipeline = load_pipeline(name)(context)
+    check_pipeline(name, pipeline)
+    return pipeline
+
+
+def check_pipeline(name: str, pipeline: Any) -> None:
+    """Whether the object has what the engine calls.
+
+    Raises:
+        ConfigError: something is missing or of the wrong kind; the message says what.
+    """
+    missing = [m for m in ("open", "step", "close") if not callable(getattr(pipeline, m, None))]
+    if missing:
+        raise ConfigError(
+            f"pipeline {name}: {type(pipeline).__name__} has no method {', '.join(missing)}; "
+            "see millrace.streaming.pipeline.Pipeline"
+        )
+    info = getattr(pipeline, "info", None)
+    if not isinstance(info, PipelineInfo):
+        raise ConfigError(
+            f"pipeline {name}: its `info` is {type(info).__name__}; "
+            "please make it a millrace.streaming.pipeline.PipelineInfo"
+        )
+    if info.chunk < 1 or info.size_multiple < 2 or info.size_multiple % 2:
+        raise ConfigError(
+            f"pipeline {name}: chunk is {info.chunk} and size_multiple {info.size_multiple}; "
+            "a chunk has at least one frame, and sides are even"
+        )
+
+
+def _from_module(path: str) -> PipelineFactory:
+    module_name, _, attribute = path.partition(":")
+    if not module_name or not attribute:
+        raise ConfigError(f"{path!r} is not of the form package.module:Name")
+    if (here := os.getcwd()) not in sys.path:
+        # A console script does not look in the current folder. Last, so that it hides nothing.
+        sys.path.append(here)
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise ConfigError(
+                f"pipeline {path}: {module_name} needs the module {error.name}, which is not "
+                "installed"
+            ) from error
+        raise ConfigError(
+            f"pipeline {path}: there is no module {error.name}; run from its folder, install it, "
+            "or add its folder to PYTHONPATH"
+        ) from error
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise ConfigError(f"pipeline {path}: module {module_name} has no {attribute}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise ConfigError(
+            f"pipeline {path}: it is a {type(found).__name__}; expected a class or function that "
+            "takes a PipelineContext"
+        )
+    return cast(PipelineFactory, found)

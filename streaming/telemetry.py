@@ -1,0 +1,188 @@
+"""What happened lately: rates, percentiles and drops by cause. `now` is always an argument."""
+
+from __future__ import annotations
+
+import math
+import threading
+from bisect import insort
+from collections import Counter, deque
+from collections.abc import Sequence
+from typing import Any
+
+WINDOW_S = 10.0
+"""How far back percentiles look, in seconds."""
+RATE_S = 2.0
+"""How far back rates look, in seconds."""
+STAGES = ("wait", "encode", "model", "decode", "total")
+"""wait: captured to taken. encode: pixels to the device and to RGB. model: the pipeline's step.
+decode: to I420 and back to the host. total: captured to finished."""
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """The smallest value that at least `share` of the ascending values do not exceed
+    (nearest rank); NaN when there are none."""
+    if not ordered:
+        return math.nan
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+class Window:
+    """Values of the last seconds.
+
+    Args:
+        seconds: age at which a value leaves.
+        limit: most values kept, so that a flood stays bounded (oldest leave first).
+    """
+
+    def __init__(self, seconds: float = WINDOW_S, limit: int = 4096) -> None:
+        self._seconds = seconds
+        self._limit = limit
+        self._values: deque[tuple[float, float]] = deque()
+        self._ordered: list[float] = []
+
+    def add(self, now: float, value: float) -> None:
+        self._forget(now)
+        if len(self._values) == self._limit:
+            self._pop()
+        self._values.append((now, value))
+        insort(self._ordered, value)
+
+    def percentiles(self, now: float, shares: Sequence[float] = (0.5, 0.95, 0.99)) -> list[float]:
+        """One value for each share; NaN where the window is empty."""
+        self._forget(now)
+        return [percentile(self._ordered, share) for share in shares]
+
+    def least(self, now: float) -> float:
+        """The smallest value; NaN when empty."""
+        self._forget(now)
+        return self._ordered[0] if self._ordered else math.nan
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def _forget(self, now: float) -> None:
+        while self._values and self._values[0][0] < now - self._seconds:
+            self._pop()
+
+    def _pop(self) -> None:
+        _, value = self._values.popleft()
+        low, high = 0, len(self._ordered)
+        while low < high:
+            middle = (low + high) // 2
+            if self._ordered[middle] < value:
+                low = middle + 1
+            else:
+                high = middle
+        del self._ordered[low]
+
+
+class Rate:
+    """Events a second over the last seconds."""
+
+    def __init__(self, seconds: float = RATE_S, limit: int = 4096) -> None:
+        self._seconds = seconds
+        self._times: deque[float] = deque(maxlen=limit)
+        self.total = 0
+
+    def add(self, now: float) -> None:
+        self._times.append(now)
+        self.total += 1
+
+    def per_second(self, now: float) -> float:
+        """Intervals between the events in the window over the time that they span, so that the
+        rate is right from the second event on; 0 when fewer than two are recent."""
+        while self._times and self._times[0] < now - self._seconds:
+            self._times.popleft()
+        if len(self._times) < 2 or now <= self._times[0]:
+            return 0.0
+        # The time since the last event counts once it is longer than an interval: a stopped stream
+        # fades out instead of freezing at its last rate.
+        span = self._times[-1] - self._times[0]
+        interval = span / (len(self._times) - 1)
+        idle = max(0.0, now - self._times[-1] - interval)
+        return (len(self._times) - 1) / (span + idle) if span + idle > 0 else 0.0
+
+
+class SessionTelemetry:
+    """One session's numbers: written by the engine's thread, read as plain data from any."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._in = Rate()
+        self._out = Rate()
+        self._stages = {name: Window() for name in STAGES}
+        self._intervals = Window()
+        self._last_out: float | None = None
+        self._opened_at: float | None = None
+        self._first_ms: float | None = None
+        self.drops: Counter[str] = Counter()
+        self.repeated = 0
+
+    def opened(self, now: float) -> None:
+        self._opened_at = now
+
+    def took(self, now: float, captured_at: float) -> None:
+        """A frame was taken for work."""
+        with self._lock:
+            self._in.add(now)
+            self._stages["wait"].add(now, now - captured_at)
+
+    def stage(self, now: float, name: str, seconds: float) -> None:
+        with self._lock:
+            self._stages[name].add(now, seconds)
+
+    def finished(self, now: float, captured_at: float, *, repeated: bool = False) -> None:
+        """A frame left the engine."""
+        with self._lock:
+            self._out.add(now)
+            self._stages["total"].add(now, now - captured_at)
+            self.repeated += repeated
+            if self._first_ms is None and self._opened_at is not None:
+                self._first_ms = (now - self._opened_at) * 1e3
+            if self._last_out is not None:
+                self._intervals.add(now, now - self._last_out)
+            self._last_out = now
+
+    def dropped(self, cause: str, count: int = 1) -> None:
+        with self._lock:
+            self.drops[cause] += count
+
+    def snapshot(self, now: float, frame_interval: float, superseded: int) -> dict[str, Any]:
+        """Plain numbers by the design's names; times in milliseconds, None where unknown.
+
+        Args:
+            frame_interval: 1/fps in seconds; `jitter_ms` is the p95 distance from it.
+            superseded: frames that a newer one replaced before they were taken.
+        """
+        with self._lock:
+            return self._snapshot(now, frame_interval, superseded)
+
+    def _snapshot(self, now: float, frame_interval: float, superseded: int) -> dict[str, Any]:
+        taken, out = self._in.total, self._out.total
+        offered = taken + superseded
+        jitter = max(
+            (abs(v - frame_interval) for v in self._intervals.percentiles(now, (0.05, 0.95))),
+            default=math.nan,
+        )
+        return {
+            "fps_in": round(self._in.per_second(now), 2),
+            "fps_out": round(self._out.per_second(now), 2),
+            "frames_in": taken,
+            "frames_out": out,
+            "repeated": self.repeated,
+            "e2e_ms": _milliseconds(self._stages["total"], now),
+            "stages": {name: _milliseconds(w, now) for name, w in self._stages.items()},
+            "ttff_ms": None if self._first_ms is None else round(self._first_ms, 1),
+            "jitter_ms": _rounded(jitter * 1e3),
+            "superseded_rate": round(superseded / offered, 4) if offered else 0.0,
+            "drops": {"superseded": superseded, **self.drops},
+        }
+
+
+def _milliseconds(window: Window, now: float) -> dict[str, float | None]:
+    values = window.percentiles(now)
+    return {name: _rounded(v * 1e3) for name, v in zip(("p50", "p95", "p99"), values, strict=True)}
+
+
+def _rounded(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 2)
