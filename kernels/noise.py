@@ -1,7 +1,8 @@
 """Gaussian noise as a pure function of where it is used.
 
 Counter-based random numbers have no state: nothing is drawn in order, so the noise of a chunk does
-not depend on the device, the batch around it or what ran before it, and a retried chunk is the same.
+not depend on the device, the batch around it or what ran before it, and a chunk that is run again
+gets the same.
 """
 
 from __future__ import annotations

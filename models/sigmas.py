@@ -16,7 +16,7 @@ DISTILLED_TIMESTEPS = (700, 500, 400, 200)
 
 
 def shift_sigma(sigma: float, shift: float) -> float:
-    """Move a uniform noise level towards noise (SD3, section 5.3.2): shift s / (1 + (shift-1) s)."""
+    """Move a uniform noise level towards noise (Esser et al. 2024, SD3, equation 23)."""
     return shift * sigma / (1 + (shift - 1) * sigma)
 
 
@@ -64,7 +64,7 @@ def distilled_levels(steps: int) -> tuple[Level, ...]:
 
 
 def uniform_levels(steps: int, start: float = 1.0, shift: float = 1.0) -> tuple[Level, ...]:
-    """`steps` levels from `start` down to above 0, evenly spaced, then shifted; timestep = 1000 sigma.
+    """`steps` levels from `start` down to above 0, evenly spaced, then shifted.
 
     Raises:
         ValueError: no step, or start outside (0, 1].
