@@ -1,0 +1,125 @@
+"""The messages of the data channel; `docs/protocol.md` describes them for other clients."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+PROTOCOL = 1
+MAX_MESSAGE = 16_384
+"""Longest accepted message, in characters."""
+
+
+class MessageError(ValueError):
+    """A message that is not of the protocol; the text says what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """New values for some controls."""
+
+    values: Mapping[str, object]
+    id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Forget the past."""
+
+    id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Answer with the server's clock; `t` is echoed."""
+
+    t: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Stop or resume feeding pictures to the model."""
+
+    on: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """What the page can do."""
+
+    features: tuple[str, ...] = field(default=())
+
+
+Message = Change | Reset | Ping | Pause | Hello
+
+
+def parse(text: str | bytes) -> Message:
+    """One message of the page.
+
+    Raises:
+        MessageError: not JSON, too long, an unknown type or a field of the wrong type.
+    """
+    if not isinstance(text, str):
+        raise MessageError("expected a text message with a JSON object")
+    if len(text) > MAX_MESSAGE:
+        raise MessageError(f"message of {len(text)} characters; the most is {MAX_MESSAGE}")
+    try:
+        data = json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        raise MessageError("the message is not JSON") from None
+    if not isinstance(data, dict):
+        raise MessageError("expected a JSON object with a field 'type'")
+    return _message(data)
+
+
+def _message(data: dict[str, Any]) -> Message:
+    match data.get("type"):
+        case "controls":
+            values = data.get("values")
+            if not isinstance(values, dict):
+                raise MessageError("controls: expected an object 'values'")
+            return Change(values, _id(data))
+        case "reset":
+            return Reset(_id(data))
+        case "ping":
+            t = data.get("t")
+            if isinstance(t, bool) or not isinstance(t, (int, float)):
+                raise MessageError("ping: expected a number 't'")
+            return Ping(float(t))
+        case "pause":
+            on = data.get("on")
+            if not isinstance(on, bool):
+                raise MessageError("pause: expected true or false in 'on'")
+            return Pause(on)
+        case "hello":
+            features = data.get("features", [])
+            if not isinstance(features, list) or not all(isinstance(f, str) for f in features):
+                raise MessageError("hello: expected a list of names in 'features'")
+            return Hello(tuple(features))
+        case kind:
+            raise MessageError(f"unknown message type {str(kind)[:40]!r}")
+
+
+def _id(data: dict[str, Any]) -> int | None:
+    value = data.get("id")
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise MessageError("expected a whole number in 'id'")
+
+
+def encode(kind: str, **fields: Any) -> str:
+    """One message to the page, as JSON."""
+    return json.dumps({"type": kind, **fields}, separators=(",", ":"), default=_plain)
+
+
+def _refuse(name: str) -> float:
+    """NaN and Infinity are no JSON, and a browser could not read them back."""
+    raise ValueError(name)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return str(value)

@@ -1,0 +1,304 @@
+// Wires the page together. Gradio draws the controls; each calls `millrace.set(name, value)` here,
+// which goes to the model over the data channel without a request.
+
+import { Connection } from './connection.js';
+import { LatencyMeter } from './latency.js';
+import { Panel } from './panel.js';
+import { Recorder } from './recorder.js';
+import { cameras, open as openSource } from './sources.js';
+import { Stage } from './stage.js';
+import { mediaProblem, text } from './words.js';
+
+const DEBOUNCE_MS = 250;
+const PING_MS = 2000;
+
+class Page {
+  values = {};
+  source = null;
+  applied = 0;
+  asked = 0;
+  notes = {};
+  meter = new LatencyMeter();
+  recorder = new Recorder();
+  #timers = new Map();
+
+  constructor(info, root) {
+    this.info = info;
+    this.root = root;
+    this.stage = new Stage(root);
+    this.panel = new Panel(root, this.meter);
+    this.connection = new Connection(info);
+    for (const control of info.controls) this.values[control.name] = control.default;
+    this.find = (part) => root.querySelector(`[data-part=${part}]`);
+    this.stage.aspect(...info.size);
+    this.panel.about(info);
+    this.find('device-line').textContent = `${info.pipeline.title} · ${info.device.name}`;
+    this.#listen();
+    this.#buttons();
+    this.#keys();
+    this.#pickers();
+    setInterval(() => this.#tick(), 500);
+  }
+
+  // Controls -------------------------------------------------------------------------------------
+
+  set(name, value, later = false) {
+    if (value === null || value === undefined) return;
+    this.values[name] = value;
+    clearTimeout(this.#timers.get(name));
+    if (!later) this.#sendValues({ [name]: value });
+    else {
+      const wait = setTimeout(() => this.#sendValues({ [name]: value }), DEBOUNCE_MS);
+      this.#timers.set(name, wait);
+    }
+  }
+
+  setAll(values) {
+    Object.assign(this.values, values);
+    this.#sendValues(values);
+  }
+
+  #sendValues(values) {
+    this.connection.send({ type: 'controls', values });
+  }
+
+  reset() {
+    this.connection.send({ type: 'reset' });
+  }
+
+  // Source and connection ------------------------------------------------------------------------
+
+  async start(kind = this.find('kind').value) {
+    this.find('kind').value = kind;
+    this.stop();
+    this.stage.say('');
+    this.#state('starting', text.starting);
+    const [width, height] = this.info.size;
+    const options = {
+      width,
+      height,
+      fps: this.info.fps,
+      deviceId: this.find('device').value,
+      file: this.find('file').files[0],
+    };
+    try {
+      this.source = await openSource(kind, options, () => {
+        this.stop();
+        this.stage.say(text.sourceEnded);
+      });
+    } catch (error) {
+      this.#state('idle', text.idle);
+      this.stage.say(mediaProblem(error, kind));
+      return;
+    }
+    this.stage.source(this.source.stream);
+    if (kind === 'camera') this.#listCameras();
+    await this.connection.start(this.source, () => ({
+      width,
+      height,
+      fps: this.info.fps,
+      controls: this.values,
+    }));
+  }
+
+  stop() {
+    this.recorder.stop();
+    this.connection.stop();
+    this.source?.stop();
+    this.source = null;
+    this.stage.source(null);
+    this.stage.result(null);
+    this.panel.clear();
+  }
+
+  get running() {
+    return this.source !== null;
+  }
+
+  #listen() {
+    this.connection.addEventListener('state', ({ detail }) => {
+      this.#state(detail.state, text[detail.state] ?? detail.state);
+      if (detail.message) this.stage.say(detail.message, detail.state === 'failed' ? 'bad' : 'warn');
+      else if (detail.state === 'live') this.stage.say('');
+      if (detail.state === 'failed') this.source?.stop();
+      if (detail.state === 'failed') this.source = null;
+    });
+    this.connection.addEventListener('track', ({ detail }) => {
+      this.stage.result(detail.stream, (metadata) => this.meter.frame(metadata));
+    });
+    this.connection.addEventListener('message', ({ detail }) => this.#message(detail));
+  }
+
+  #message(message) {
+    switch (message.type) {
+      case 'stats':
+        this.panel.stats = message;
+        break;
+      case 'stamps':
+        this.meter.stamps(message.clock, message.list);
+        break;
+      case 'pong':
+        this.meter.pong(message.t, message.server);
+        break;
+      case 'changed':
+        this.asked = message.epoch;
+        break;
+      case 'applied':
+        this.meter.whenShown(message.rtp, () => (this.applied = message.epoch));
+        break;
+      case 'notes':
+        this.#understood(message.data);
+        break;
+      case 'error':
+        this.stage.say(message.message, 'bad');
+        break;
+      case 'event':
+        this.#event(message);
+        break;
+      case 'hello':
+        this.connection.send({ type: 'hello', features: ['stamps'] });
+        this.#ping();
+        break;
+    }
+  }
+
+  #event({ event: kind, message }) {
+    if (kind === 'interrupted') {
+      this.#state('interrupted', text.interrupted);
+      this.stage.say(message || text.workerDown);
+    } else if (kind === 'live') {
+      const back = this.stage.element.dataset.state === 'interrupted';
+      this.#state('live', text.live);
+      this.stage.say(back ? text.workerBack : '', 'good');
+      if (back) setTimeout(() => this.stage.say(''), 4000);
+    } else if (kind === 'error') {
+      this.stage.say(message, 'bad');
+    } else if (kind === 'closed') {
+      this.stop();
+      this.#state('failed', text.failed);
+      this.stage.say(message, 'bad');
+    }
+  }
+
+  #understood(data) {
+    this.notes = data;
+    const line = document.querySelector('#mr-understood .mr-understood');
+    if (!line) return;
+    const words = data.understood ?? Object.entries(data).map(([k, v]) => `${k}: ${v}`).join(', ');
+    line.textContent = Array.isArray(words) ? words.join(' + ') : String(words);
+  }
+
+  #state(name, label) {
+    this.stage.state(name);
+    const status = this.root.querySelector('.mr-status');
+    status.dataset.state = name;
+    this.find('status').textContent = label;
+    const start = this.root.querySelector('[data-act=start]');
+    const active = !['idle', 'failed'].includes(name);
+    start.textContent = active ? 'Stop' : 'Start';
+    start.classList.toggle('mr-primary', !active);
+    for (const act of ['snapshot', 'record']) {
+      this.root.querySelector(`[data-act=${act}]`).disabled = !active;
+    }
+  }
+
+  #tick() {
+    this.panel.draw();
+  }
+
+  #ping() {
+    clearInterval(this.pinging);
+    const ping = () => this.connection.send({ type: 'ping', t: performance.now() });
+    ping();
+    this.pinging = setInterval(ping, PING_MS);
+  }
+
+  // Buttons, keys, pickers -----------------------------------------------------------------------
+
+  #buttons() {
+    this.root.addEventListener('click', (event) => {
+      const go = event.target.closest('[data-go]');
+      if (go) this.start(go.dataset.go);
+      const act = event.target.closest('[data-act]');
+      if (act && !act.disabled) this.act(act.dataset.act);
+    });
+  }
+
+  act(name) {
+    if (name === 'start') this.running ? this.stop() : this.#begin();
+    else if (name === 'snapshot') this.stage.snapshot();
+    else if (name === 'fullscreen') this.stage.fullscreen();
+    else if (name === 'record') this.#record();
+  }
+
+  #begin() {
+    if (this.find('kind').value === 'file' && !this.find('file').files.length) {
+      this.find('file').click();
+    } else this.start();
+  }
+
+  #record() {
+    const button = this.root.querySelector('[data-act=record]');
+    const show = (on) => {
+      button.setAttribute('aria-pressed', String(on));
+      this.stage.element.toggleAttribute('data-recording', on);
+    };
+    if (this.recorder.on) this.recorder.stop();
+    else if (this.stage.out.srcObject) {
+      try {
+        this.recorder.start(this.stage.out.srcObject, () => show(false));
+        show(true);
+      } catch (error) {
+        this.stage.say(error.message, 'bad');
+      }
+    }
+  }
+
+  #keys() {
+    const acts = { f: 'fullscreen', s: 'snapshot', r: 'record' };
+    addEventListener('keydown', (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.target.closest('input, textarea, select, [contenteditable]')) return;
+      const name = acts[event.key.toLowerCase()];
+      if (name && (name === 'fullscreen' || this.running)) this.act(name);
+    });
+  }
+
+  #pickers() {
+    const kind = this.find('kind');
+    if (!this.info.clip) {
+      kind.querySelector('[value=clip]').remove();
+      this.root.querySelector('[data-go=clip]')?.remove();
+    }
+    kind.addEventListener('change', () => {
+      this.find('devices').hidden = kind.value !== 'camera' || this.find('device').length < 2;
+      if (kind.value === 'file') this.find('file').click();
+      else if (this.running) this.start();
+    });
+    this.find('file').addEventListener('change', () => this.start('file'));
+    this.find('device').addEventListener('change', () => this.running && this.start('camera'));
+    navigator.mediaDevices?.addEventListener?.('devicechange', () => this.#listCameras());
+  }
+
+  async #listCameras() {
+    const list = await cameras();
+    const select = this.find('device');
+    const chosen = this.source?.stream.getVideoTracks()[0]?.getSettings().deviceId ?? select.value;
+    select.replaceChildren(
+      ...list.map((device, i) => new Option(device.label || `Camera ${i + 1}`, device.deviceId)),
+    );
+    if (list.some((device) => device.deviceId === chosen)) select.value = chosen;
+    this.find('devices').hidden = this.find('kind').value !== 'camera' || list.length < 2;
+  }
+}
+
+const PARTS = ['.mr-top', '.mr-stage', '.mr-panel'];
+
+// Gradio mounts its parts one by one and calls this after each; the last one starts the page.
+export async function boot() {
+  if (window.millrace || !PARTS.every((part) => document.querySelector(part))) return;
+  window.millrace = { set() {}, setAll() {}, reset() {} };
+  const info = await (await fetch('/api/v1/info')).json();
+  window.millrace = new Page(info, document.querySelector('.gradio-container') ?? document.body);
+  document.documentElement.dataset.millrace = 'ready';
+}

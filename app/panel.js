@@ -1,0 +1,133 @@
+// The live numbers: latency with a sparkline, rates, drops by cause, stages, and what runs.
+
+import { text } from './words.js';
+
+const DROPS = {
+  ingest: 'Newer picture came first',
+  superseded: 'Replaced while the model worked',
+  egress: 'Too old to send',
+  outbox: 'Too old to send',
+  similar: 'Still picture, skipped',
+  late: 'Past the deadline',
+  browser: 'Not shown in time',
+};
+const STAGES = {
+  wait: 'Waiting for the model',
+  encode: 'Into the model',
+  model: 'Model',
+  decode: 'Out of the model',
+  send: 'To the encoder',
+};
+
+export class Panel {
+  constructor(element, meter) {
+    this.meter = meter;
+    this.parts = {};
+    for (const part of element.querySelectorAll('[data-part]')) {
+      this.parts[part.dataset.part] = part;
+    }
+    this.stats = null;
+  }
+
+  about(info) {
+    const { device, pipeline } = info;
+    const threads = device.threads === 1 ? '1 thread' : `${device.threads} threads`;
+    this.parts.about.textContent =
+      `${pipeline.title} on ${device.name} in ${device.dtype}, ${threads}. ${pipeline.description}`;
+    this.parts.choices.replaceChildren(
+      ...info.choices.map((choice) => {
+        const item = document.createElement('li');
+        item.textContent = choice;
+        return item;
+      }),
+    );
+  }
+
+  draw() {
+    this.#latency();
+    if (!this.stats) return;
+    const s = this.stats;
+    this.#put('fps-in', rate(s.fps_in));
+    this.#put('fps-out', rate(s.fps_out));
+    this.#put('steps', s.steps ?? '–');
+    this.#put('queue', s.queue ?? s.egress_queue ?? 0);
+    this.#drops({ ...s.drops, browser: this.meter.missed });
+    this.#stages(s);
+  }
+
+  clear() {
+    this.stats = null;
+    for (const name of ['p50', 'p95', 'fps-in', 'fps-out', 'steps', 'queue']) this.#put(name, '–');
+  }
+
+  #latency() {
+    const seen = this.meter.percentiles();
+    const server = this.stats?.e2e_ms;
+    const partOnly = this.meter.supported === false;
+    const show = partOnly ? server : seen;
+    this.parts['latency-name'].textContent = partOnly ? 'Server part only' : 'Capture to display';
+    this.parts['latency-note'].hidden = !partOnly;
+    this.#put('latency-note', partOnly ? text.partOnly : '');
+    if (show) {
+      this.#put('p50', Math.round(show.p50));
+      this.#put('p95', Math.round(show.p95));
+    }
+    const rtt = this.meter.rtt;
+    this.#put('rtt', rtt === null ? '' : ` · network ${rtt < 10 ? rtt.toFixed(1) : Math.round(rtt)} ms`);
+    this.#spark();
+  }
+
+  #spark() {
+    const canvas = this.parts.spark;
+    const samples = this.meter.samples;
+    const context = canvas.getContext('2d');
+    const { width: w, height: h } = canvas;
+    context.clearRect(0, 0, w, h);
+    if (samples.length < 2) return;
+    const now = performance.now();
+    const top = Math.max(100, ...samples.map((s) => s.ms)) * 1.1;
+    const point = ({ at, ms }) => [w - ((now - at) / 10_000) * w, h - 2 - (ms / top) * (h - 6)];
+    context.beginPath();
+    samples.forEach((sample, i) => context[i ? 'lineTo' : 'moveTo'](...point(sample)));
+    context.strokeStyle = getComputedStyle(canvas).color;
+    context.lineWidth = 2;
+    context.lineJoin = 'round';
+    context.stroke();
+  }
+
+  #drops(drops) {
+    const rows = Object.entries(drops ?? {}).filter(([, count]) => count > 0);
+    const named = rows.map(([cause, count]) => [DROPS[cause] ?? cause.replaceAll('_', ' '), count]);
+    this.#list('drops', named.length ? named : [['None', 0]]);
+  }
+
+  #stages(s) {
+    const stages = { ...(s.stages_ms ?? s.stages ?? {}), send: s.send_ms };
+    const rows = Object.entries(stages).flatMap(([name, value]) => {
+      const ms = typeof value === 'object' && value ? value.p50 : value;
+      return typeof ms === 'number' ? [[STAGES[name] ?? name, `${ms.toFixed(1)} ms`]] : [];
+    });
+    this.#list('stages', rows);
+  }
+
+  #list(part, rows) {
+    this.parts[part].replaceChildren(
+      ...rows.map(([name, value]) => {
+        const row = document.createElement('div');
+        const [dt, dd] = [document.createElement('dt'), document.createElement('dd')];
+        dt.textContent = name;
+        dd.textContent = value;
+        row.append(dt, dd);
+        return row;
+      }),
+    );
+  }
+
+  #put(part, value) {
+    this.parts[part].textContent = value;
+  }
+}
+
+function rate(value) {
+  return typeof value === 'number' ? value.toFixed(value < 9.95 ? 1 : 0) : '–';
+}

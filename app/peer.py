@@ -1,0 +1,253 @@
+"""One browser: a peer connection, its session in the engine, and the data channel between them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+from aiortc import RTCDataChannel, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
+
+from ..streaming.clock import Clock
+from ..streaming.controls import ControlError
+from ..streaming.host import Event, Output, Session
+from . import channel, encoders, rtc_patches
+from .settings import ServerSettings
+from .stamps import Stamps
+from .tracks import Counts, Inbound, OutTrack, Sent
+
+log = logging.getLogger(__name__)
+
+
+class BadOffer(ValueError):
+    """An SDP offer that cannot be answered; the message says what was expected."""
+
+
+STATS_EVERY = 0.5
+"""Seconds between two statistics messages to the page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all peers of a server share."""
+
+    settings: ServerSettings
+    clock: Clock
+    executor: Executor
+    """For scaling pictures; encoding has the loop's default executor to itself."""
+
+
+class Peer:
+    """All methods run on the WebRTC loop; `listen` may be called from any thread."""
+
+    def __init__(
+        self, pc: RTCPeerConnection, shared: Surroundings, on_closed: Callable[[Peer, str], None]
+    ) -> None:
+        self.pc = pc
+        self.session: Session | None = None
+        self.counts = Counts()
+        self.closed = False
+        self._shared = shared
+        self._on_closed = on_closed
+        self._loop = asyncio.get_running_loop()
+        self._channel: RTCDataChannel | None = None
+        self._inbound: Inbound | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sender: RTCRtpSender | None = None
+        self._stamps = Stamps()
+        self.track = OutTrack(shared.clock, self.counts, self._on_sent)
+        self._pending: list[str] = []
+        pc.on("connectionstatechange", self._on_state)
+        pc.on("datachannel", self._on_channel)
+
+    @property
+    def id(self) -> str:
+        return self.session.id if self.session else ""
+
+    @property
+    def state(self) -> str:
+        return str(self.pc.connectionState)
+
+    async def answer(self, offer: str, session: Session) -> str:
+        """Take an offer and return the answer, with all candidates of this side in it.
+
+        Raises:
+            BadOffer: aiortc cannot make sense of the offer, or it holds no video both ways.
+        """
+        self.session = session
+        try:
+            await self.pc.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+        except _SDP_ERRORS as error:
+            log.info("offer refused: %r", error)
+            raise BadOffer("the SDP offer cannot be used: it is malformed") from None
+        video = [t for t in self.pc.getTransceivers() if t.kind == "video"]
+        if len(video) != 1:
+            raise BadOffer(f"the offer has {len(video)} video sections; expected one")
+        return await self._negotiate(video[0], session)
+
+    async def _negotiate(self, video: Any, session: Session) -> str:
+        settings, config = self._shared.settings, session.config
+        bitrate = settings.video_bitrate(config.width, config.height)
+        self._sender = self.pc.addTrack(self.track)
+        self._stamps.clock = rtc_patches.prepare_receiver(video.receiver)
+        self._inbound = Inbound(session, self._shared.clock, self._shared.executor, self.counts)
+        if settings.codec != "auto":
+            _prefer(video, settings.codec)
+        try:
+            await self.pc.setLocalDescription(await self.pc.createAnswer())
+        except _SDP_ERRORS as error:
+            log.info("offer refused: %r", error)
+            raise BadOffer("the offer has no video codec in common: VP8 or H264") from None
+        codec = video._codecs[0]
+        rate = encoders.Rate.around(bitrate, config.fps, settings.pin_bitrate)
+        encoders.prepare_sender(self._sender, codec, rate)
+        self._spawn(self._inbound.run(video.receiver.track))
+        self._spawn(self._report())
+        return rtc_patches.with_start_bitrate(self.pc.localDescription.sdp, bitrate)
+
+    def listen(self, item: Output | Event) -> None:
+        """The session's listener: called on a thread of the host, so it only passes on."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the server is going down
+            self._loop.call_soon_threadsafe(self._take, item)
+
+    def _take(self, item: Output | Event) -> None:
+        if self.closed:
+            return
+        if isinstance(item, Output):
+            self.track.offer(item)
+            return
+        if item.kind == "notes":
+            self._send("notes", data=item.data)
+        else:
+            self._send("event", event=item.kind, message=item.message, data=item.data)
+        if item.kind == "closed":
+            self._spawn(self.close(item.message or "the session ended"))
+
+    def _on_sent(self, sent: Sent) -> None:
+        """A picture goes to the encoder: note its stamps, tell which change it shows."""
+        assert self._sender is not None
+        epoch = self._stamps.note(sent, self._sender, self._shared.clock.now())
+        if epoch is not None:
+            self._send("applied", epoch=epoch, rtp=self._stamps.rtp(sent.pts))
+
+    def _on_channel(self, opened: RTCDataChannel) -> None:
+        self._channel = opened
+        opened.on("message", self._on_message)
+        assert self.session is not None
+        config = self.session.config
+        self._send(
+            "hello",
+            v=channel.PROTOCOL,
+            session=self.id,
+            size=[config.width, config.height],
+            fps=config.fps,
+            state=self.session.state,
+            controls=self.session.controls.values,
+            epoch=self.session.controls.epoch,
+        )
+        for text in self._pending:
+            opened.send(text)
+        self._pending.clear()
+
+    def _on_message(self, text: str | bytes) -> None:
+        try:
+            self._obey(channel.parse(text))
+        except (channel.MessageError, ControlError) as error:
+            self._send("error", message=str(error))
+
+    def _obey(self, message: channel.Message) -> None:
+        assert self.session is not None and self._inbound is not None
+        match message:
+            case channel.Change(values, id):
+                self._send("changed", epoch=self.session.change(values), id=id)
+            case channel.Reset(id):
+                self._send("changed", epoch=self.session.reset(), id=id)
+            case channel.Ping(t):
+                self._send("pong", t=t, server=self._shared.clock.now() * 1000)
+            case channel.Pause(on):
+                self._inbound.paused = on
+                self._send("paused", on=on)
+
+    def _send(self, kind: str, **fields: Any) -> None:
+        text = channel.encode(kind, **fields)
+        if self._channel is None:
+            if kind in ("event", "notes"):
+                self._pending = [*self._pending[-15:], text]
+        elif self._channel.readyState == "open" and self._channel.bufferedAmount < 1 << 18:
+            self._channel.send(text)
+
+    async def _report(self) -> None:
+        """Statistics and stamps to the page, until the peer closes."""
+        while True:
+            await asyncio.sleep(STATS_EVERY)
+            if self._channel is None:
+                continue
+            for name, batch in self._stamps.batches():
+                self._send("stamps", clock=name, list=batch)
+            self._send("stats", **self.stats())
+
+    def stats(self) -> Mapping[str, Any]:
+        """The session's numbers with those of the transport merged in."""
+        assert self.session is not None
+        numbers = dict(self.session.stats())
+        drops = {**numbers.get("drops", {}), **self.counts.drops}
+        inbound = self._inbound.size if self._inbound else (0, 0)
+        return {
+            **numbers,
+            "drops": drops,
+            "received": self.counts.received,
+            "sent": self.counts.sent,
+            "repeated": self.counts.repeated,
+            "egress_queue": self.track.queued,
+            "source_size": inbound,
+            "send_ms": self._stamps.send_ms(),
+            "state": self.session.state,
+            "connection": self.state,
+        }
+
+    async def _on_state(self) -> None:
+        if self.pc.connectionState in ("failed", "closed"):
+            await self.close("the browser went away")
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("peer %s failed", self.id, exc_info=error)
+            if not self.closed:
+                self._spawn(self.close("an error in the server ended this session"))
+
+    async def close(self, reason: str) -> None:
+        """Free the session and the connection. Idempotent."""
+        if self.closed:
+            return
+        self.closed = True
+        if self.session is not None:
+            self.session.close(reason)
+        self._on_closed(self, reason)
+        current = asyncio.current_task()
+        for task in self._tasks - ({current} if current else set()):
+            task.cancel()
+        self.track.stop()
+        await self.pc.close()
+
+
+_SDP_ERRORS = (ValueError, KeyError, IndexError, AttributeError, TypeError, AssertionError)
+"""What aiortc raises on descriptions that it cannot read; it has no exception of its own for it."""
+
+
+def _prefer(transceiver: Any, codec: str) -> None:
+    """Put one codec first in the answer, whatever the browser prefers."""
+    offered = RTCRtpSender.getCapabilities("video").codecs
+    name = f"video/{codec}".lower()
+    first = [c for c in offered if c.mimeType.lower() == name]
+    rest = [c for c in offered if c.mimeType.lower() != name]
+    transceiver.setCodecPreferences(first + rest)

@@ -1,0 +1,280 @@
+"""The HTTP interface under /api/v1, the probes and the files of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Response
+from fastapi import Path as PathParameter
+from pydantic import BaseModel, ConfigDict, Field
+
+from .. import assets
+from ..streaming.controls import ControlError
+from ..streaming.host import Host, HostInfo, HostRefused, Session
+from ..streaming.pipeline import StreamConfig
+from .metrics import CONTENT_TYPE, Metrics
+from .peer import BadOffer
+from .rtc import Offer, Rtc
+from .settings import ServerSettings
+
+SCRIPTS = (
+    "page.js",
+    "connection.js",
+    "sources.js",
+    "stage.js",
+    "panel.js",
+    "latency.js",
+    "recorder.js",
+    "words.js",
+)
+CLIENT = {name: "text/javascript" for name in SCRIPTS} | {"client.css": "text/css"}
+"""The only files of this package that are served; a request picks one by name, never by path."""
+PICTURES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
+CLIP = "clip.mp4"
+
+SessionId = Annotated[str, PathParameter(min_length=1, max_length=64, pattern=r"^[\w-]+$")]
+
+
+class OfferBody(BaseModel):
+    """A browser's offer."""
+
+    model_config = ConfigDict(extra="forbid")
+    sdp: str = Field(min_length=1, max_length=100_000, description="SDP with all candidates")
+    type: str = Field("offer", pattern="^offer$")
+    width: int | None = Field(None, ge=16, le=4096, description="picture width in pixels")
+    height: int | None = Field(None, ge=16, le=4096, description="picture height in pixels")
+    fps: float | None = Field(None, gt=0, le=120)
+    controls: dict[str, str | float | int | bool] = Field(default_factory=dict)
+
+
+class AnswerBody(BaseModel):
+    """The server's answer."""
+
+    id: str
+    sdp: str
+    type: str = "answer"
+    width: int
+    height: int
+
+
+class Failure(BaseModel):
+    """Why a request was refused, and what to do."""
+
+    error: str
+
+
+class ControlsBody(BaseModel):
+    """New values for some controls."""
+
+    model_config = ConfigDict(extra="forbid")
+    controls: dict[str, str | float | int | bool] = Field(default_factory=dict)
+    reset: bool = False
+
+
+def api(host: Host, info: HostInfo, rtc: Rtc, settings: ServerSettings) -> APIRouter:
+    """The routes under /api/v1."""
+    router = APIRouter(
+        prefix="/api/v1",
+        responses={code: {"model": Failure} for code in (400, 404, 422, 503)},
+    )
+
+    @router.get("/info")
+    async def about() -> dict[str, Any]:
+        """What runs here: pipeline, controls, presets, device, and why each choice was made."""
+        return describe(info, settings)
+
+    @router.post("/sessions", status_code=201)
+    async def open_session(body: OfferBody) -> AnswerBody:
+        """Answer a WebRTC offer with a new session.
+
+        The offer holds one video section and a data channel named `control`; the answer holds all
+        candidates of the server.
+        """
+        config = StreamConfig(
+            body.width or settings.width, body.height or settings.height, body.fps or settings.fps
+        )
+        try:
+            check_size(config, info)
+            answer = await rtc.open(Offer(body.sdp, config, body.controls))
+        except HostRefused as error:
+            raise HTTPException(503, str(error), {"Retry-After": "5"}) from None
+        except (BadOffer, ControlError, SizeError) as error:
+            raise HTTPException(400, str(error)) from None
+        return AnswerBody(id=answer.id, sdp=answer.sdp, width=config.width, height=config.height)
+
+    @router.get("/sessions")
+    async def list_sessions() -> list[dict[str, Any]]:
+        """All open sessions."""
+        return [summary(session) for session in host.sessions()]
+
+    _one_session(router, host, rtc)
+    return router
+
+
+def _one_session(router: APIRouter, host: Host, rtc: Rtc) -> None:
+    def find(id: str) -> Session:
+        for session in host.sessions():
+            if session.id == id:
+                return session
+        raise HTTPException(404, "there is no such session; it may have been closed")
+
+    @router.get("/sessions/{id}")
+    async def get_session(id: SessionId) -> dict[str, Any]:
+        """State, controls and statistics of one session."""
+        session, peer = find(id), rtc.peer(id)
+        stats = peer.stats() if peer else session.stats()
+        return {**summary(session), "stats": stats}
+
+    @router.patch("/sessions/{id}")
+    async def change_session(id: SessionId, body: ControlsBody) -> dict[str, Any]:
+        """Change controls; they take effect at the next chunk."""
+        session = find(id)
+        try:
+            epoch = session.change(body.controls) if body.controls else session.controls.epoch
+        except ControlError as error:
+            raise HTTPException(400, str(error)) from None
+        if body.reset:
+            epoch = session.reset()
+        return {"id": id, "epoch": epoch, "controls": dict(session.controls.values)}
+
+    @router.delete("/sessions/{id}", status_code=204)
+    async def close_session(id: SessionId) -> Response:
+        """Close a session and its connection."""
+        if not await rtc.close(id, "the viewer left"):
+            find(id).close("the viewer left")
+        return Response(status_code=204)
+
+
+def probes(host: Host, info: HostInfo, metrics: Metrics) -> APIRouter:
+    """Liveness, readiness and metrics."""
+    router = APIRouter()
+
+    @router.get("/healthz")
+    async def alive() -> dict[str, str]:
+        """The web process answers."""
+        return {"status": "ok"}
+
+    @router.get("/readyz")
+    async def ready(response: Response) -> dict[str, str]:
+        """Sessions can be opened: 200, or 503 while the worker is down."""
+        state = str(host.stats().get("state", "ready"))
+        response.status_code = 200 if state == "ready" else 503
+        return {"status": state, "pipeline": info.pipeline.name}
+
+    @router.get("/metrics")
+    async def scrape() -> Response:
+        """Prometheus text format."""
+        return Response(metrics.text(), media_type=CONTENT_TYPE)
+
+    return router
+
+
+def page_files(info: HostInfo) -> APIRouter:
+    """Scripts and styles of the page, preset pictures and the sample clip, each at a fixed name."""
+    router = APIRouter(include_in_schema=False)
+    pictures = {p.image for p in info.pipeline.presets if p.image}
+
+    @router.get("/client/{name}")
+    async def client(name: str) -> Response:
+        if name not in CLIENT:
+            raise HTTPException(404, "there is no such file")
+        data = files(__package__).joinpath(name).read_bytes()
+        return Response(data, media_type=CLIENT[name], headers={"Cache-Control": "no-cache"})
+
+    @router.get("/assets/preset/{name}")
+    async def picture(name: str) -> Response:
+        kind = PICTURES.get(name.rpartition(".")[2])
+        if name not in pictures or kind is None:
+            raise HTTPException(404, "there is no such picture")
+        return _asset(name, kind)
+
+    @router.get("/assets/clip.mp4")
+    async def clip() -> Response:
+        return _asset(CLIP, "video/mp4")
+
+    return router
+
+
+def _asset(name: str, kind: str) -> Response:
+    file = files(assets).joinpath(name)
+    if not file.is_file():
+        raise HTTPException(404, f"this installation lacks {name}")
+    return Response(file.read_bytes(), media_type=kind, headers={"Cache-Control": "max-age=3600"})
+
+
+class SizeError(ValueError):
+    """A picture size that the pipeline does not take."""
+
+
+def check_size(config: StreamConfig, info: HostInfo) -> None:
+    """Refuse a size early and in words.
+
+    Raises:
+        SizeError: with the nearest size that would do.
+    """
+    multiple, most = info.pipeline.size_multiple, info.pipeline.max_side
+    multiple = multiple if multiple % 2 == 0 else multiple * 2
+    for name, side in (("width", config.width), ("height", config.height)):
+        if side > most:
+            raise SizeError(f"{name}: {side} is above {most}, the most that this pipeline takes")
+        if side % multiple:
+            near = max(multiple, round(side / multiple) * multiple)
+            raise SizeError(f"{name}: {side} is not a multiple of {multiple}; try {near}")
+
+
+def summary(session: Session) -> dict[str, Any]:
+    return {
+        "id": session.id,
+        "state": session.state,
+        "width": session.config.width,
+        "height": session.config.height,
+        "fps": session.config.fps,
+        "controls": dict(session.controls.values),
+        "epoch": session.controls.epoch,
+    }
+
+
+def describe(info: HostInfo, settings: ServerSettings) -> dict[str, Any]:
+    """`HostInfo` and the settings that a page needs, as plain data."""
+    pipeline = info.pipeline
+    return {
+        "pipeline": {
+            "name": pipeline.name,
+            "title": pipeline.title,
+            "description": pipeline.description,
+            "chunk": pipeline.chunk,
+        },
+        "controls": [_control(c) for c in pipeline.controls],
+        "presets": [
+            {
+                "name": p.name,
+                "values": dict(p.values),
+                "help": p.help,
+                "image": f"/assets/preset/{p.image}" if p.image else "",
+            }
+            for p in pipeline.presets
+        ],
+        "size": [settings.width, settings.height],
+        "fps": settings.fps,
+        "bitrate": settings.video_bitrate(settings.width, settings.height),
+        "device": {"name": info.device, "dtype": info.dtype, "threads": info.threads},
+        "choices": list(info.choices),
+        "ice_servers": [s.for_browser() for s in settings.ice_servers],
+        "clip": files(assets).joinpath(CLIP).is_file(),
+    }
+
+
+def _control(control: Any) -> Mapping[str, Any]:
+    return {
+        "name": control.name,
+        "label": control.label,
+        "kind": control.kind,
+        "default": control.default,
+        "minimum": control.minimum,
+        "maximum": control.maximum,
+        "step": control.step,
+        "choices": list(control.choices),
+        "help": control.help,
+    }

@@ -1,0 +1,155 @@
+"""WebRTC in a loop and thread of its own, so that no page, request or Gradio event delays media."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from aiortc import RTCPeerConnection
+
+from ..streaming.clock import Clock, SystemClock
+from ..streaming.host import Host
+from ..streaming.pipeline import StreamConfig
+from .ice import peer_configuration
+from .peer import Peer, Surroundings
+from .settings import ServerSettings
+from .tracks import Counts
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a browser asks for."""
+
+    sdp: str
+    config: StreamConfig
+    changes: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What it gets."""
+
+    id: str
+    sdp: str
+
+
+class Rtc:
+    """All peer connections of this server. Methods may be awaited from any event loop.
+
+    The loop's default executor encodes video and does nothing else (aiortc runs encoders there);
+    scaling and the host's blocking calls have executors of their own.
+    """
+
+    def __init__(self, host: Host, settings: ServerSettings, clock: Clock | None = None) -> None:
+        self._host = host
+        self._settings = settings
+        self._encode = ThreadPoolExecutor(settings.encode_threads, thread_name_prefix="encode")
+        self._scale = ThreadPoolExecutor(1, thread_name_prefix="scale")
+        self._calls = ThreadPoolExecutor(2, thread_name_prefix="host-call")
+        self._shared = Surroundings(settings, clock or SystemClock(), self._scale)
+        self._peers: dict[str, Peer] = {}
+        self._past = Counts()
+        self.opened = 0
+        self.closed: dict[str, int] = {}
+        self.loop = asyncio.new_event_loop()
+        self.loop.set_default_executor(self._encode)
+        self._thread = threading.Thread(target=self._run, name="webrtc", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    async def call(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run a coroutine on the WebRTC loop and wait for it here."""
+
+        async def run() -> T:
+            return await work()
+
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(run(), self.loop))
+
+    async def open(self, offer: Offer) -> Answer:
+        """Answer an offer with a new session.
+
+        Raises:
+            BadOffer: the SDP is of no use.
+            HostRefused, ControlError: from the host; nothing is left behind.
+        """
+        return await self.call(functools.partial(self._open, offer))
+
+    async def _open(self, offer: Offer) -> Answer:
+        pc = RTCPeerConnection(peer_configuration(self._settings.ice_servers))
+        peer = Peer(pc, self._shared, self._forget)
+        try:
+            session = await self.loop.run_in_executor(
+                self._calls, self._host.open, offer.config, peer.listen, offer.changes
+            )
+            sdp = await peer.answer(offer.sdp, session)
+        except BaseException:
+            await peer.close("the offer was refused")
+            raise
+        self._peers[peer.id] = peer
+        self.opened += 1
+        self.loop.call_later(self._settings.connect_timeout, self._expire, peer)
+        return Answer(peer.id, sdp)
+
+    def _expire(self, peer: Peer) -> None:
+        if not peer.closed and peer.state in ("new", "connecting"):
+            log.info("peer %s never connected", peer.id)
+            self.loop.create_task(peer.close("no connection in time"))
+
+    def _forget(self, peer: Peer, reason: str) -> None:
+        if self._peers.pop(peer.id, None) is not None:
+            self._past.add(peer.counts)
+            self.closed[reason] = self.closed.get(reason, 0) + 1
+            log.info("session %s closed: %s", peer.id, reason)
+
+    def peers(self) -> tuple[Peer, ...]:
+        return tuple(self._peers.values())
+
+    def peer(self, id: str) -> Peer | None:
+        return self._peers.get(id)
+
+    async def close(self, id: str, reason: str) -> bool:
+        """Close one session. Returns whether there was one."""
+        peer = self._peers.get(id)
+        if peer is None:
+            return False
+        await self.call(functools.partial(peer.close, reason))
+        return True
+
+    async def stop(self) -> None:
+        """Close all peers and end the thread."""
+        await self.call(self._close_all)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        await asyncio.to_thread(self._thread.join, 5.0)
+        for pool in (self._encode, self._scale, self._calls):
+            pool.shutdown(wait=False)
+
+    async def _close_all(self) -> None:
+        await asyncio.gather(*(peer.close("the server is shutting down") for peer in self.peers()))
+
+    def totals(self) -> Counts:
+        """Frames of all peers since the start, closed ones included."""
+        total = Counts()
+        for counts in (self._past, *(peer.counts for peer in self.peers())):
+            total.add(counts)
+        return total
+
+    def stats(self) -> dict[str, Any]:
+        """Numbers of all peers together, for /metrics."""
+        states: dict[str, int] = {}
+        for peer in self.peers():
+            states[peer.state] = states.get(peer.state, 0) + 1
+        return {"peers": states, "opened": self.opened, "closed": dict(self.closed)}

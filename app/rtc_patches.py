@@ -1,0 +1,172 @@
+"""What aiortc 1.16 lacks for live video, each under a name of its own.
+
+Every change here reaches into private parts of aiortc. `tests/app/test_rtc_patches.py` has a test
+for each that fails when an upgrade moves those parts or makes the change unnecessary.
+
+- `PromptJitterBuffer`: a frame leaves on its marker bit instead of on the first packet of the next
+  frame, which saves one frame interval (RFC 3550 section 5.1: the marker ends a video frame).
+- `ReceiverClock`: which wall time of the sender a received frame was captured at.
+- `sent_origin`: which RTP timestamp a sent frame carried.
+- `with_start_bitrate`: the browser starts sending at full quality.
+
+The encoders are in `encoders.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from aiortc import RTCRtpReceiver, RTCRtpSender
+from aiortc.codecs import is_rtx
+from aiortc.jitterbuffer import JitterBuffer, JitterFrame
+from aiortc.rtcrtpparameters import RTCRtpCodecParameters
+from aiortc.rtp import AnyRtcpPacket, RtcpSrPacket, RtpPacket
+
+RTP_RATE = 90_000
+"""RTP clock of every video payload (RFC 3551 section 5)."""
+NTP_TO_UNIX = 2_208_988_800
+"""Seconds from the NTP epoch (1900) to the Unix epoch (1970)."""
+JITTER_PACKETS = 128
+"""Packets to wait for a lost one before moving on; aiortc's 512 freeze the picture for seconds."""
+
+
+class PromptJitterBuffer(JitterBuffer):
+    """Gives a frame out as soon as its last packet (the one with the marker bit) is there."""
+
+    def __init__(self, capacity: int = JITTER_PACKETS) -> None:
+        super().__init__(capacity=capacity, is_video=True)
+
+    def _remove_frame(self, sequence_number: int) -> JitterFrame | None:
+        return super()._remove_frame(sequence_number) or self.pop_marked()
+
+    def pop_marked(self) -> JitterFrame | None:
+        """The oldest frame if all its packets up to the marker are there."""
+        if self._origin is None:
+            return None
+        packets: list[Any] = []
+        for count in range(self.capacity):
+            packet = self._packets[(self._origin + count) % self.capacity]
+            if packet is None:
+                return None
+            packets.append(packet)
+            if packet.marker:
+                self.remove(len(packets))
+                data = b"".join(p._data for p in packets)
+                return JitterFrame(data=data, timestamp=packets[0].timestamp)
+        return None
+
+
+@dataclass(slots=True)
+class ReceiverClock:
+    """Relates the presentation stamps of received frames to the sender's wall clock.
+
+    A sender report (RFC 3550 section 6.4.1) names one instant in both the sender's NTP time and its
+    RTP clock. Chrome derives RTP timestamps from capture times, so the report turns the timestamp
+    of a frame into the wall time at which the browser captured it, on the browser's own clock.
+    Stands in for aiortc's TimestampMapper, which does the same unwrapping but hides its origin.
+    """
+
+    origin: int | None = None
+    last: int = 0
+    report: tuple[float, int] | None = None
+    """Unix seconds on the sender's clock, and the RTP timestamp of the same instant."""
+
+    def map(self, timestamp: int) -> int:
+        """Presentation stamp of an RTP timestamp: unwrapped, from 0 (aiortc calls this)."""
+        if self.origin is None:
+            self.origin = timestamp
+            self.last = timestamp
+        step = _signed32(timestamp - self.last)
+        self.last += step
+        return self.last - self.origin
+
+    def on_report(self, packet: AnyRtcpPacket) -> None:
+        if isinstance(packet, RtcpSrPacket) and packet.sender_info.ntp_timestamp:
+            seconds = packet.sender_info.ntp_timestamp / (1 << 32) - NTP_TO_UNIX
+            self.report = (seconds, packet.sender_info.rtp_timestamp)
+
+    def captured(self, pts: int) -> float | None:
+        """Unix seconds on the sender's clock at which a frame was captured; None before the first
+        sender report."""
+        if self.report is None or self.origin is None:
+            return None
+        seconds, rtp = self.report
+        return seconds + _signed32(pts + self.origin - rtp) / RTP_RATE
+
+
+def _signed32(value: int) -> int:
+    return (value + (1 << 31)) % (1 << 32) - (1 << 31)
+
+
+def prepare_receiver(receiver: RTCRtpReceiver) -> ReceiverClock:
+    """Install marker-bit ingest and capture clock; call before the connection starts."""
+    clock = ReceiverClock()
+    buffer = PromptJitterBuffer()
+    private: Any = receiver
+    private._RTCRtpReceiver__jitter_buffer = buffer
+    private._RTCRtpReceiver__timestamp_mapper = clock
+    codecs: dict[int, RTCRtpCodecParameters] = private._RTCRtpReceiver__codecs
+    handle_rtp, handle_rtcp = receiver._handle_rtp_packet, receiver._handle_rtcp_packet
+
+    async def on_rtp(packet: RtpPacket, arrival_time_ms: int) -> None:
+        await handle_rtp(packet, arrival_time_ms)
+        # A late packet may complete several frames at once, of which aiortc takes one.
+        while (frame := buffer.pop_marked()) is not None:
+            codec = codecs.get(packet.payload_type)
+            if codec is not None and is_rtx(codec):
+                codec = codecs.get(int(codec.parameters["apt"] or 0))
+            if codec is not None:
+                frame.timestamp = clock.map(frame.timestamp)
+                private._RTCRtpReceiver__decoder_queue.put((codec, frame))
+
+    async def on_rtcp(packet: AnyRtcpPacket) -> None:
+        clock.on_report(packet)
+        await handle_rtcp(packet)
+
+    private._handle_rtp_packet = on_rtp
+    private._handle_rtcp_packet = on_rtcp
+    return clock
+
+
+def sent_origin(sender: RTCRtpSender, pts: int) -> int:
+    """The random offset between our stamps and the sender's RTP timestamps, when the last frame
+    sent had this `pts` (in 1/90000 s)."""
+    private: Any = sender
+    return (int(private._RTCRtpSender__rtp_timestamp) - pts) % (1 << 32)
+
+
+def packets_sent(sender: RTCRtpSender) -> int:
+    """How many packets of this sender have left."""
+    private: Any = sender
+    return int(private._RTCRtpSender__packet_count)
+
+
+_RTPMAP = re.compile(r"^a=rtpmap:(\d+) (VP8|H264)/90000$", re.IGNORECASE)
+
+
+def with_start_bitrate(sdp: str, bitrate: int) -> str:
+    """An answer that tells Chrome with which bitrate to begin.
+
+    Chrome starts at 0.3 Mbit/s and, with the only feedback that aiortc gives (REMB), takes 25 s to
+    reach 1.3, scaling the picture down meanwhile (measured). It reads these three parameters from
+    the format line of each codec; other browsers ignore them.
+    """
+    kilobits = max(bitrate // 1000, 1)
+    extra = ";".join(
+        f"x-google-{name}-bitrate={value}"
+        for name, value in (("min", kilobits), ("start", kilobits), ("max", kilobits * 2))
+    )
+    lines = sdp.split("\r\n")
+    formats = {m[1] for line in lines if (m := _RTPMAP.match(line))}
+    result = []
+    for line in lines:
+        head = line.split(" ", 1)[0]
+        if head.startswith("a=fmtp:") and head.removeprefix("a=fmtp:") in formats:
+            line = f"{line};{extra}"
+        result.append(line)
+        mapped = _RTPMAP.match(line)
+        if mapped and not any(other.startswith(f"a=fmtp:{mapped[1]} ") for other in lines):
+            result.append(f"a=fmtp:{mapped[1]} {extra}")
+    return "\r\n".join(result)

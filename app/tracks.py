@@ -1,0 +1,236 @@
+"""The two ends of the media path in the web process: newest picture in, paced picture out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, cast
+
+import av
+import numpy as np
+import numpy.typing as npt
+from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
+
+from ..streaming.clock import Clock
+from ..streaming.frames import PTS_RATE, Frame
+from ..streaming.host import Output, Session
+from .rtc_patches import ReceiverClock
+
+TIME_BASE = Fraction(1, PTS_RATE)
+
+
+Planes = npt.NDArray[np.uint8]
+
+
+def fit_i420(picture: av.VideoFrame, width: int, height: int) -> Planes:
+    """A decoded picture as I420 planes of the session's size: centre crop, then scale.
+
+    Returns uint8 [height * 3/2, width], limited range.
+    """
+    if picture.format.name != "yuv420p":
+        picture = picture.reformat(format="yuv420p", dst_color_range="MPEG")
+    if (picture.width, picture.height) == (width, height):
+        return cast(Planes, picture.to_ndarray())
+    x, y, w, h = centre_crop(picture.width, picture.height, width, height)
+    if (w, h) != (picture.width, picture.height):
+        picture = _cropped(picture, x, y, w, h)
+    if (w, h) != (width, height):
+        picture = picture.reformat(width, height, interpolation="AREA")
+    return cast(Planes, picture.to_ndarray())
+
+
+def centre_crop(
+    width: int, height: int, to_width: int, to_height: int
+) -> tuple[int, int, int, int]:
+    """The largest box of the wanted aspect in the middle of a picture: x, y, width, height, all
+    even because chroma has half the resolution."""
+    if width * to_height > height * to_width:
+        w, h = max(2, round(height * to_width / to_height) & ~1), height & ~1
+    else:
+        w, h = width & ~1, max(2, round(width * to_height / to_width) & ~1)
+    return (width - w) // 2 & ~1, (height - h) // 2 & ~1, w, h
+
+
+def _cropped(picture: av.VideoFrame, x: int, y: int, w: int, h: int) -> av.VideoFrame:
+    luma, *chroma = (_rows(plane) for plane in picture.planes)
+    parts = [luma[y : y + h, x : x + w]]
+    parts += [c[y // 2 : (y + h) // 2, x // 2 : (x + w) // 2] for c in chroma]
+    data = np.concatenate([part.reshape(-1) for part in parts])
+    return av.VideoFrame.from_ndarray(data.reshape(h * 3 // 2, w), format="yuv420p")
+
+
+def _rows(plane: Any) -> Planes:
+    """A plane as an array, padding at the right included."""
+    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+
+
+@dataclass(slots=True)
+class Counts:
+    """What passed one peer, for the panel and for /metrics."""
+
+    received: int = 0
+    sent: int = 0
+    repeated: int = 0
+    drops: dict[str, int] = field(default_factory=lambda: {"ingest": 0, "egress": 0})
+
+    def add(self, other: Counts) -> None:
+        self.received += other.received
+        self.sent += other.sent
+        self.repeated += other.repeated
+        for cause, count in other.drops.items():
+            self.drops[cause] = self.drops.get(cause, 0) + count
+
+
+@dataclass(slots=True)
+class Inbound:
+    """Hands the newest received picture to the session, for as long as the track lives.
+
+    aiortc queues decoded frames without bound (100 queued frames are 3 s of latency and a leak), so
+    each turn takes all there are and keeps the last; the others are counted as `ingest` drops.
+    """
+
+    session: Session
+    clock: Clock
+    executor: Executor
+    counts: Counts
+    paused: bool = False
+    size: tuple[int, int] = (0, 0)
+
+    async def run(self, track: MediaStreamTrack) -> None:
+        loop = asyncio.get_running_loop()
+        width, height = self.session.config.width, self.session.config.height
+        while (picture := await self._newest(track)) is not None:
+            arrived = self.clock.now()
+            if self.paused:
+                continue
+            self.size = (picture.width, picture.height)
+            if self.size == (width, height):
+                planes = fit_i420(picture, width, height)
+            else:
+                planes = await loop.run_in_executor(self.executor, fit_i420, picture, width, height)
+            frame = Frame(
+                planes, width, height, int(picture.pts or 0), arrived, self.counts.received
+            )
+            self.counts.received += 1
+            self.session.put(frame)
+
+    async def _newest(self, track: Any) -> av.VideoFrame | None:
+        """The latest decoded picture; None when the track ended."""
+        try:
+            picture: av.VideoFrame = await track.recv()
+            while not track._queue.empty():
+                picture = await track.recv()
+                self.counts.drops["ingest"] += 1
+        except MediaStreamError:
+            return None
+        return picture
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One generated picture that went to the encoder: its own stamp and what it is a picture of."""
+
+    pts: int
+    output: Output
+
+
+class OutTrack(MediaStreamTrack):
+    """The picture that goes back to the browser.
+
+    Takes outputs from `offer` (loop thread only), keeps at most `depth` of them, oldest dropped,
+    and stamps each with the time at which it leaves: with the source's stamps the browser's jitter
+    buffer would take the model's delay for network jitter and add a second of its own (measured).
+    When nothing comes for `patience` seconds the last picture is sent again, so that a browser that
+    joins late or lost packets still gets one.
+    """
+
+    kind = "video"
+
+    def __init__(
+        self,
+        clock: Clock,
+        counts: Counts,
+        on_sent: Callable[[Sent], None],
+        depth: int = 8,
+        patience: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self._clock = clock
+        self._origin = clock.now()
+        self._counts = counts
+        self._on_sent = on_sent
+        self._patience = patience
+        self._outputs: deque[Output] = deque(maxlen=depth)
+        self._arrived = asyncio.Event()
+        self._last: Frame | None = None
+        self._last_pts = -1
+
+    def offer(self, output: Output) -> None:
+        """Queue one picture; the oldest leaves when there is no room."""
+        if len(self._outputs) == self._outputs.maxlen:
+            self._counts.drops["egress"] += 1
+        self._outputs.append(output)
+        self._arrived.set()
+
+    @property
+    def queued(self) -> int:
+        return len(self._outputs)
+
+    @property
+    def last_pts(self) -> int:
+        """Stamp of the last picture handed to the encoder, in 1/90000 s; -1 before the first."""
+        return self._last_pts
+
+    async def recv(self) -> av.VideoFrame:
+        output = await self._next()
+        if self.readyState != "live":
+            raise MediaStreamError
+        frame = output.frame if output else self._last
+        assert frame is not None
+        self._last = frame
+        self._last_pts = max(int((self._clock.now() - self._origin) * PTS_RATE), self._last_pts + 1)
+        if output is None:
+            self._counts.repeated += 1
+        else:
+            self._counts.sent += 1
+            self._on_sent(Sent(self._last_pts, output))
+        return as_video(frame, self._last_pts)
+
+    def stop(self) -> None:
+        super().stop()
+        self._arrived.set()
+
+    async def _next(self) -> Output | None:
+        """The next picture, or None when it is time to repeat the last one."""
+        while not self._outputs and self.readyState == "live":
+            self._arrived.clear()
+            try:
+                async with asyncio.timeout(self._patience if self._last else None):
+                    await self._arrived.wait()
+            except TimeoutError:
+                return None
+        return self._outputs.popleft() if self._outputs else None
+
+
+def as_video(frame: Frame, pts: int) -> av.VideoFrame:
+    """A picture for the encoder that shares the frame's memory."""
+    video = av.VideoFrame.from_numpy_buffer(frame.planes, "yuv420p")
+    video.pts = pts
+    video.time_base = TIME_BASE
+    return video
+
+
+def capture_ms(clock: ReceiverClock, frame: Frame) -> tuple[float, str]:
+    """When the source of a picture was captured, in ms, and on whose clock.
+
+    "browser": Unix time on the browser's clock, from its sender reports. "server": monotonic time
+    of arrival here, before the first report or when a client sends none.
+    """
+    wall = clock.captured(frame.pts)
+    if wall is not None:
+        return wall * 1000, "browser"
+    return frame.captured_at * 1000, "server"

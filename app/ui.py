@@ -1,0 +1,158 @@
+"""The page: Gradio draws the controls from the pipeline's schema, our own parts draw the rest.
+
+No control asks the server: each event runs a line of JavaScript that sends the value over the data
+channel (`page.js`), so moving a slider costs one small message and no queue.
+"""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+import gradio as gr
+from fastapi import FastAPI
+
+from ..streaming.controls import Control
+from ..streaming.host import HostInfo
+from ..streaming.pipeline import Preset
+
+FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+BOOT = "import('/client/page.js').then((page) => page.boot())"
+HEAD = """<link rel="stylesheet" href="/client/client.css">
+<link rel="icon" href="data:,">
+<meta name="viewport" content="width=device-width, initial-scale=1">"""
+
+
+def mount(app: FastAPI, info: HostInfo) -> None:
+    """Put the page at /. Every other route must be there already: this one takes all the rest."""
+    gr.mount_gradio_app(
+        app,
+        build(info),
+        path="/",
+        head=HEAD,
+        css=preset_css(info),
+        theme=theme(),
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        show_error=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        pwa=False,
+    )
+
+
+def theme() -> gr.themes.Base:
+    """System fonts, so that nothing is fetched from elsewhere; the colours are in client.css."""
+    return gr.themes.Base(
+        primary_hue="emerald",
+        neutral_hue="gray",
+        font=FONT,
+        font_mono=["ui-monospace", "monospace"],
+    )
+
+
+def build(info: HostInfo) -> gr.Blocks:
+    """The page for one pipeline."""
+    with gr.Blocks(title=f"Millrace · {info.pipeline.title}", analytics_enabled=False) as page:
+        _part("header.html", "mr-header")
+        with gr.Row(elem_id="mr-main"):
+            with gr.Column(elem_id="mr-look"):
+                _controls(info)
+            with gr.Column(elem_id="mr-center"):
+                _part("stage.html", "mr-stage")
+            with gr.Column(elem_id="mr-live"):
+                _part("panel.html", "mr-panel")
+    return page
+
+
+def _part(name: str, elem_id: str) -> gr.HTML:
+    text = files(__package__).joinpath(name).read_text("utf-8")
+    return gr.HTML(
+        html_template=text, elem_id=elem_id, js_on_load=BOOT, apply_default_css=False, padding=False
+    )
+
+
+def _controls(info: HostInfo) -> None:
+    schema = info.pipeline.controls
+    texts = [c for c in schema if c.kind == "text"]
+    drawn: dict[str, gr.components.Component] = {c.name: _draw(c) for c in texts}
+    if texts:
+        gr.HTML(
+            '<p class="mr-understood" aria-live="polite"></p>',
+            elem_id="mr-understood",
+            padding=False,
+        )
+    buttons = [_preset_button(preset, i) for i, preset in enumerate(info.pipeline.presets)]
+    drawn |= {c.name: _draw(c) for c in schema if c.kind != "text"}
+    for button, preset in zip(buttons, info.pipeline.presets, strict=True):
+        _wire_preset(button, preset, drawn)
+    gr.Button("Forget the past", elem_id="mr-reset", size="sm").click(
+        None, None, None, js="() => { window.millrace?.reset(); }"
+    )
+
+
+def _draw(control: Control) -> gr.components.Component:
+    """One control of the schema as a Gradio component whose changes go to the data channel."""
+    name = json.dumps(control.name)
+    send = f"(v) => {{ window.millrace?.set({name}, v); }}"
+    later = f"(v) => {{ window.millrace?.set({name}, v, true); }}"
+    common = {
+        "label": control.label,
+        "info": control.help or None,
+        "elem_id": f"mr-c-{control.name}",
+    }
+    if control.kind == "text":
+        box = gr.Textbox(str(control.default), lines=2, max_lines=4, max_length=2000, **common)
+        box.input(None, [box], None, js=later)
+        return box
+    if control.kind == "bool":
+        check = gr.Checkbox(bool(control.default), **common)
+        check.input(None, [check], None, js=send)
+        return check
+    if control.kind == "choice":
+        choice = gr.Dropdown(list(control.choices), value=control.default, **common)
+        choice.input(None, [choice], None, js=send)
+        return choice
+    return _draw_number(control, common, send)
+
+
+def _draw_number(control: Control, common: Any, send: str) -> gr.components.Component:
+    whole = control.kind == "int"
+    low, high, value = control.minimum, control.maximum, float(control.default)
+    if low is None or high is None or (whole and high - low > 1000):
+        precision = 0 if whole else None
+        number = gr.Number(value, precision=precision, minimum=low, maximum=high, **common)
+        number.input(None, [number], None, js=send)
+        return number
+    step = control.step or (1 if whole else (high - low) / 100)
+    slider = gr.Slider(low, high, value=value, step=step, buttons=[], **common)
+    slider.input(None, [slider], None, js=send)
+    return slider
+
+
+def _preset_button(preset: Preset, index: int) -> gr.Button:
+    return gr.Button(preset.name, elem_id=f"mr-preset-{index}", elem_classes="mr-preset", size="sm")
+
+
+def _wire_preset(
+    button: gr.Button, preset: Preset, drawn: dict[str, gr.components.Component]
+) -> None:
+    """A press sets the model's controls at once and shows the values in their components."""
+    names = [name for name in preset.values if name in drawn]
+    values = json.dumps(dict(preset.values))
+    shown = json.dumps([preset.values[name] for name in names])
+    result = f"return {shown if len(names) != 1 else json.dumps(preset.values[names[0]])};"
+    js = f"() => {{ window.millrace?.setAll({values}); {result} }}"
+    button.click(None, None, [drawn[name] for name in names], js=js)
+
+
+def preset_css(info: HostInfo) -> str:
+    """Pictures of the presets, as backgrounds of their buttons."""
+    return "\n".join(
+        f"#mr-preset-{i} {{ --picture: url('/assets/preset/{escape(p.image, quote=True)}'); }}"
+        for i, p in enumerate(info.pipeline.presets)
+        if p.image
+    )
