@@ -98,7 +98,7 @@ class KVRing(State):
     def slot_frames(self, frames: int) -> Tensor:
         """Index of the frame in each slot once a chunk of `frames` is written, int64 [rows, slots].
 
-        A slot that was never written gets a negative index or one beyond the chunk.
+        A slot that holds nothing gets a negative index or one beyond the chunk.
         """
         sinks, ring = self.policy.sinks, self.slots - self.policy.sinks
         slot = torch.arange(self.slots, device=self.frames.device)
@@ -137,10 +137,11 @@ class KVRing(State):
 
     def _valid(self, held: Tensor, frames: int) -> Tensor:
         sinks, start = self.policy.sinks, self.frames[:, None]
-        recent = (held >= start - self.policy.window) & (held >= 0)
+        recent = held >= start - self.policy.window
         # A replaced sink holds a frame that the ring still has; it counts once that one has left.
         old_sink = (held[:, :sinks] < sinks) | (held[:, :sinks] < start - self.policy.window)
-        return torch.cat((old_sink, recent[:, sinks:]), 1) & (held < start + frames)
+        visible = torch.cat((old_sink, recent[:, sinks:]), 1)
+        return visible & (held >= 0) & (held < start + frames)
 
     def _positions(self, held: Tensor, chunk: Tensor) -> tuple[Tensor, Tensor]:
         if self.policy.positions == "absolute":
@@ -185,3 +186,55 @@ class KVRing(State):
         """
         count = self.chunk if frames is None else frames
         self.frames.add_(mask.to(self.frames.dtype), alpha=count)
+        if self.policy.sink_threshold is not None and self.policy.sinks:
+            self._renew_sinks(mask, self.policy.sink_threshold)
+
+    def replace_sinks(self, mask: Tensor | None = None) -> None:
+        """Let the newest committed frame be the only sink (a new scene has begun).
+
+        Args:
+            mask: bool [rows], rows that it happens to; None for all.
+        """
+        sinks = self.policy.sinks
+        if sinks == 0:
+            return
+        chosen = self.frames > 0 if mask is None else mask & (self.frames > 0)
+        slot = torch.arange(sinks, device=self.frames.device)
+        # A slot that the stream has not come to yet must still take its own frame.
+        emptied = chosen[:, None] & (slot > 0) & (slot < self.frames[:, None])
+        self.sink_shift.copy_(torch.where(emptied, -1 - slot, self.sink_shift))
+        self._put_newest(torch.zeros_like(self.frames), chosen)
+
+    def _newest_slot(self) -> Tensor:
+        """Slot of the newest committed frame, int64 [rows]; slot 0 of an empty row."""
+        sinks, ring = self.policy.sinks, self.slots - self.policy.sinks
+        last = (self.frames - 1).clamp_min(0)
+        return torch.where(last < sinks, last, sinks + (last - sinks) % ring)
+
+    def _put_newest(self, slot: Tensor, mask: Tensor) -> None:
+        """Copy the newest committed frame into sink `slot` [rows] of the rows in `mask`."""
+        rows = torch.arange(len(slot), device=slot.device)
+        chosen = mask.view(-1, 1, 1, 1)
+        for memory in (self.k, self.v):
+            newest, old = memory[:, rows, self._newest_slot()], memory[:, rows, slot]
+            memory[:, rows, slot] = torch.where(chosen, newest, old)
+        shift = torch.where(mask, self.frames - 1 - slot, self.sink_shift[rows, slot])
+        self.sink_shift[rows, slot] = shift
+
+    def _renew_sinks(self, mask: Tensor, threshold: float) -> None:
+        """Replace the sink that is least like the newest frame, if it is too unlike.
+
+        Likeness is the cosine of token means, of keys and of values, averaged over both and over
+        layers, so that all layers keep the same frames (the released code judges each layer by
+        itself, and sinks that are still empty too).
+        """
+        rows = torch.arange(len(mask), device=mask.device)
+        likeness = torch.zeros_like(self.sink_shift, dtype=torch.float32)
+        for memory in (self.k, self.v):
+            means = memory[:, :, : self.policy.sinks].float().mean(3).flatten(3)
+            newest = memory[:, rows, self._newest_slot()].float().mean(2).flatten(2)
+            likeness += torch.cosine_similarity(means, newest[:, :, None], dim=-1).mean(0) / 2
+        held = torch.arange(self.policy.sinks, device=mask.device) + self.sink_shift
+        worst, slot = likeness.masked_fill(held < 0, -1.0).min(1)
+        full = self.frames > self.policy.sinks + self.policy.window
+        self._put_newest(slot, mask & full & (worst < threshold))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor
 
@@ -69,6 +70,20 @@ class State:
                 tensor.masked_fill_(mask.view(shape), 0)
         for child in self.children():
             child.reset(mask)
+
+    def rows(self, start: int, stop: int) -> Self:
+        """Rows start .. stop - 1 as a state of their own that shares the memory of this one."""
+        part = copy.copy(self)
+        for name, tensor, dim, _ in self.own_tensors():
+            setattr(part, name, tensor.narrow(dim, start, stop - start))
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, State):
+                setattr(part, item.name, value.rows(start, stop))
+            elif isinstance(value, (list, tuple)):
+                cut = (e.rows(start, stop) if isinstance(e, State) else e for e in value)
+                setattr(part, item.name, type(value)(cut))
+        return part
 
     def copy_rows(self, src: Tensor, dst: Tensor, source: State | None = None) -> None:
         """Copy rows `src` (int64 [n]) over rows `dst` (int64 [n]), of `source` or of this state.
