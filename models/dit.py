@@ -16,16 +16,9 @@ import torch.nn as nn
 import torch.nn.functional as functional
 from torch import Tensor
 
-from ..kernels import axis_pairs, gated_residual, modulated_layer_norm
-from .attention import (
-    CrossAttention,
-    Memory,
-    OwnMemory,
-    RingMemory,
-    SelfAttention,
-    clip_memory,
-    rotation,
-)
+from ..kernels import axis_pairs
+from .attention import Memory, OwnMemory, RingMemory, clip_memory, rotation
+from .block import Block, Head, Steering
 from .layers import FiLMBlock, Stem, Tail, sinusoid
 from .ring import KVRing
 from .specs import DiTSpec
@@ -49,64 +42,6 @@ class DiTState(State):
     text_k: Tensor = row_tensor(dim=1, reset=False)
     text_v: Tensor = row_tensor(dim=1, reset=False)
     pooled: Tensor = row_tensor(reset=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Steering:
-    """What does not change from block to block.
-
-    Attributes:
-        time: [rows, frames, dim], embedding of the timesteps.
-        modulation: [rows, frames, 6, dim], projected from it.
-        text: per layer, key and value of the prompt.
-        film: [rows * frames, dim], for the convolutional blocks.
-    """
-
-    time: Tensor
-    modulation: Tensor
-    text: list[tuple[Tensor, Tensor]]
-    film: Tensor
-
-
-class Block(nn.Module):
-    """One transformer block of Wan 2.1: self-attention, cross-attention, MLP."""
-
-    def __init__(self, spec: DiTSpec) -> None:
-        super().__init__()
-        self.eps = spec.eps
-        self.modulation = nn.Parameter(torch.zeros(1, 6, spec.dim))
-        self.self_attn = SelfAttention(spec)
-        self.cross_attn = CrossAttention(spec)
-        self.norm3 = nn.LayerNorm(spec.dim, eps=spec.eps)
-        self.ffn = nn.Sequential(
-            nn.Linear(spec.dim, spec.ffn_dim),
-            nn.GELU(approximate="tanh"),
-            nn.Linear(spec.ffn_dim, spec.dim),
-        )
-
-    def forward(self, x: Tensor, layer: int, steering: Steering, memory: Memory) -> Tensor:
-        """x [rows, frames, tokens, dim] -> the same shape."""
-        modulation = (self.modulation + steering.modulation).unsqueeze(-2)
-        shift1, scale1, gate1, shift2, scale2, gate2 = modulation.unbind(2)
-        hidden = modulated_layer_norm(x, scale1, shift1, self.eps)
-        x = gated_residual(x, self.self_attn(hidden, layer, memory), gate1)
-        x = x + self.cross_attn(self.norm3(x), *steering.text[layer])
-        hidden = modulated_layer_norm(x, scale2, shift2, self.eps)
-        return gated_residual(x, self.ffn(hidden), gate2)
-
-
-class Head(nn.Module):
-    """Tokens to patches."""
-
-    def __init__(self, spec: DiTSpec, channels: int) -> None:
-        super().__init__()
-        self.eps = spec.eps
-        self.modulation = nn.Parameter(torch.zeros(1, 2, spec.dim))
-        self.head = nn.Linear(spec.dim, channels * spec.patch[1] * spec.patch[2])
-
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        shift, scale = (self.modulation + time.unsqueeze(2)).unsqueeze(-2).unbind(2)
-        return self.head(modulated_layer_norm(x, scale, shift, self.eps))
 
 
 class CausalDiT(nn.Module):
