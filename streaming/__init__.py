@@ -12,6 +12,6 @@ Public surface, each name in its module (nothing is imported here, so that it co
 - `offline`: `run`, frames in and outputs out without losing any.
 - `handoff`: `Mailbox`, `Outbox`; `pacing`: `Pacer`; `telemetry`: windows and rates.
 
-All but `engine`, `transfer`, `results`, `offline`, `calibrate` and the built-in models' modules load
-no torch when they are imported.
+All but `engine`, `transfer`, `results`, `offline`, `calibrate` and the built-in models' modules
+load no torch when they are imported.
 """

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -38,9 +39,10 @@ def quiet_threads(environment: MutableMapping[str, str]) -> str:
     Returns:
         A sentence that says what holds now.
     """
+    late = "torch" in sys.modules and "OMP_WAIT_POLICY" not in environment
     chosen = environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if "torch" in sys.modules and chosen == "PASSIVE":
-        return "Waiting threads: set to sleep, but torch was loaded before and may not heed it."
+    if late:
+        return "Waiting threads: asked to sleep, but torch was loaded before and may not heed it."
     return f"Waiting threads: OMP_WAIT_POLICY={chosen}, so that idle ones leave the cores alone."
 
 
@@ -71,6 +73,30 @@ def assemble_around(
 
     check_pipeline(type(pipeline).__name__, pipeline)
     return _start(pipeline, config, "float32", torch.get_num_threads(), (), clock, wake)
+
+
+def run_engine(
+    engine: Engine,
+    wake: threading.Event,
+    stopping: Callable[[], bool],
+    between: Callable[[], None] = lambda: None,
+) -> None:
+    """Tick until `stopping()`, asleep while there is nothing to do; then close all sessions.
+
+    Args:
+        wake: set by whoever brings work, asks something or wants to stop.
+        between: called after each tick, on this thread.
+    """
+    while True:
+        # Cleared before the question, so that whatever is set from here on ends the wait below.
+        wake.clear()
+        if stopping():
+            break
+        busy = engine.tick()
+        between()
+        if not busy:
+            wake.wait(engine.wait_time())
+    engine.shutdown("the server stopped")
 
 
 def _start(

@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .assemble import Assembled, assemble, assemble_around
+from .assemble import Assembled, assemble, assemble_around, run_engine
 from .clock import Clock, SystemClock
 from .config import EngineConfig, Options
 from .frames import Frame
 from .host import HostInfo, HostRefused, Listener
 from .pipeline import Pipeline, StreamConfig
 from .session import EngineSession, HostedSession, defaults
-
-if TYPE_CHECKING:
-    from .engine import Engine
 
 
 class LocalHost:
@@ -130,15 +127,3 @@ class LocalHost:
             self._ready.set_exception(error or RuntimeError("the host was stopped"))
         elif error is not None:
             self._ready.result().engine.shutdown(f"the engine failed: {error}")
-
-
-def run_engine(engine: Engine, wake: threading.Event, stopping: Callable[[], bool]) -> None:
-    """Tick until `stopping()`, asleep while there is nothing to do; then close all sessions."""
-    while True:
-        # Cleared before the question, so that whatever is set from here on ends the wait below.
-        wake.clear()
-        if stopping():
-            break
-        if not engine.tick():
-            wake.wait(engine.wait_time())
-    engine.shutdown("the server stopped")

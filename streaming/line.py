@@ -1,0 +1,97 @@
+"""What the web process keeps of a session that runs in a worker, besides its handle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .frames import Frame, Stamp
+from .host import Output
+from .messages import ControlValues, FrameOut, Open
+from .session import HostedSession
+from .slots import FrameBlock, SlotSender
+
+OUTPUT_SLOTS = 3
+
+
+class Line:
+    """A session's handle, its slots and what is unanswered on the way to its worker.
+
+    Args:
+        session: the handle.
+        chunk: T; while no slot is free the T newest frames are kept.
+        announce: says that a slot was filled; False when no worker is there.
+
+    Raises:
+        OSError: no room in shared memory.
+    """
+
+    def __init__(
+        self, session: HostedSession, chunk: int, announce: Callable[[str, int, Stamp], bool]
+    ) -> None:
+        self.session = session
+        # One more than a chunk, so that the next frame does not wait for the first one's answer.
+        self._inputs = chunk + 1
+        size = session.config
+        self._block = FrameBlock(size.width, size.height, self._inputs + OUTPUT_SLOTS)
+        self.inbox: SlotSender[Stamp] = SlotSender(
+            self._block,
+            range(self._inputs),
+            lambda slot, stamp: announce(session.id, slot, stamp),
+            aside=chunk,
+        )
+        self.closing: str | None = None
+        self.missed = 0
+        """Frames that came while there was no worker."""
+        self.numbers: Mapping[str, Any] = {}
+        """The last statistics that the worker sent."""
+        self._awaiting = False
+        self._stale = False
+
+    def opening(self) -> Open:
+        """The message that opens this session in a new worker, with everything as it is now."""
+        self.inbox.reset()
+        self._awaiting = self._stale = False
+        return Open(
+            self.session.id,
+            self.session.config,
+            ControlValues.of(self.session.controls),
+            self._block.name,
+            self._inputs,
+            OUTPUT_SLOTS,
+        )
+
+    def may_send_controls(self) -> bool:
+        """True when none are on their way; otherwise the newest follow when those were seen. So a
+        slider that is dragged never fills the pipe, and its last position always arrives."""
+        self._stale = self._awaiting
+        self._awaiting = True
+        return not self._stale
+
+    def controls_seen(self) -> bool:
+        """The worker has them. True when newer ones are to be sent now."""
+        self._awaiting = self._stale
+        self._stale = False
+        return self._awaiting
+
+    def output(self, message: FrameOut) -> Output | None:
+        """The picture in a slot; None when the session was closed meanwhile."""
+        planes = self._block.read(message.slot)
+        if planes is None:
+            return None
+        meta, size = message.meta, self.session.config
+        stamp = meta.stamp
+        frame = Frame(planes, size.width, size.height, stamp.pts, stamp.captured_at, stamp.index)
+        return Output(frame, meta.epoch, meta.finished_at, meta.repeated)
+
+    def stats(self) -> dict[str, Any]:
+        """The worker's numbers and what was dropped on this side."""
+        drops = dict(self.numbers.get("drops", {}))
+        drops["superseded"] = drops.get("superseded", 0) + self.inbox.dropped
+        drops["interrupted"] = self.missed
+        return {**self.numbers, "drops": drops}
+
+    def destroy(self) -> None:
+        """Give the shared memory back."""
+        self._block.close()
+        self._block.remove()

@@ -1,0 +1,174 @@
+"""What the web process and a worker say to each other over their pipe. Plain data, all small.
+
+Pixels never travel here, only the number of the slot that holds them. At most a handful of each
+kind is unanswered at any time, so a pipe never fills up and a send never waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from .config import Options
+from .controls import Controls, Value
+from .frames import Stamp
+from .host import Event, HostInfo
+from .pipeline import StreamConfig
+
+
+@dataclass(frozen=True, slots=True)
+class ControlValues:
+    """`Controls` in a form that can be pickled."""
+
+    values: dict[str, Value]
+    epoch: int
+    resets: int
+
+    @staticmethod
+    def of(controls: Controls) -> ControlValues:
+        return ControlValues(dict(controls.values), controls.epoch, controls.resets)
+
+    def controls(self) -> Controls:
+        return Controls(MappingProxyType(self.values), self.epoch, self.resets)
+
+
+# ---- to the worker ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Build the engine. The first message; a worker in reserve waits for it."""
+
+    options: Options
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Open a session. Slots 0..inputs-1 of the block are filled by the web process, the `outputs`
+    ones after them by the worker."""
+
+    session: str
+    config: StreamConfig
+    controls: ControlValues
+    block: str
+    inputs: int
+    outputs: int
+
+
+@dataclass(frozen=True, slots=True)
+class FrameIn:
+    """An input slot was filled."""
+
+    session: str
+    slot: int
+    stamp: Stamp
+
+
+@dataclass(frozen=True, slots=True)
+class OutputTaken:
+    """An output slot is free again."""
+
+    session: str
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetControls:
+    session: str
+    controls: ControlValues
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    session: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """The web process is done with a closed session: let go of its block."""
+
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Answer from the engine's thread, with statistics."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Close all sessions and exit."""
+
+
+ToWorker = Start | Open | FrameIn | OutputTaken | SetControls | Close | Forget | Ping | Stop
+
+# ---- from the worker -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    info: HostInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The engine could not be built; the process ends."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FrameTaken:
+    """An input slot is free again."""
+
+    session: str
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutputMeta:
+    """An `Output` without its pixels."""
+
+    stamp: Stamp
+    epoch: int
+    finished_at: float
+    repeated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FrameOut:
+    """An output slot was filled."""
+
+    session: str
+    slot: int
+    meta: OutputMeta
+
+
+@dataclass(frozen=True, slots=True)
+class ControlsSeen:
+    """The last `SetControls` was received; the next may be sent."""
+
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    session: str
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """Numbers of each session by its id, and of the process."""
+
+    number: int
+    sessions: Mapping[str, Mapping[str, Any]]
+    process: Mapping[str, Any]
+
+
+FromWorker = Started | Failed | FrameTaken | FrameOut | ControlsSeen | Happened | Pong

@@ -1,0 +1,76 @@
+"""One worker process seen from the web process: spawn it, talk to it, end it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import threading
+
+from . import worker
+from .messages import ToWorker
+
+_CONTEXT = multiprocessing.get_context("spawn")
+"""A forked child would inherit locks that other threads hold, and no CUDA context survives it."""
+
+
+class WorkerProcess:
+    """A worker that loads its libraries and then waits for `Start`.
+
+    It ends by itself when this process is gone, however that ended, because its pipe closes.
+    """
+
+    def __init__(self) -> None:
+        self.connection, theirs = _CONTEXT.Pipe(duplex=True)
+        self._process = _CONTEXT.Process(
+            target=worker.main, args=(theirs,), name="millrace-worker", daemon=True
+        )
+        self._process.start()
+        # Only the child may hold its end open, or its death would not close the pipe.
+        theirs.close()
+        self._sending = threading.Lock()
+        self._ended: str | None = None
+
+    @property
+    def sentinel(self) -> int:
+        return self._process.sentinel
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.is_alive()
+
+    def send(self, message: ToWorker) -> bool:
+        """False when the worker is gone; its monitor learns that by itself."""
+        with self._sending:
+            try:
+                self.connection.send(message)
+            except OSError:
+                return False
+            return True
+
+    def end(self, patience_s: float | None, why: str = "") -> str:
+        """Wait for its end, free what belongs to it, and say how it ended. Idempotent.
+
+        Args:
+            patience_s: how long to wait before it is killed; None waits as long as it takes.
+            why: the reason, when it is this process that wants it to end.
+        """
+        if self._ended is None:
+            self._process.join(patience_s)
+            if self._process.is_alive():
+                self._process.kill()
+                self._process.join()
+            self._ended = why or _how(self._process.exitcode)
+            self.connection.close()
+        return self._ended
+
+
+def _how(code: int | None) -> str:
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        hint = " (out of memory, perhaps)" if name == "SIGKILL" else ""
+        return f"it was ended by {name}{hint}"
+    return f"it ended with exit code {code}"

@@ -1,0 +1,234 @@
+"""The process that owns a device: an engine, fed and answered over a pipe and shared memory.
+
+The engine ticks on the main thread. A second thread receives messages; both may send. This module
+loads no torch on import, so that the waiting policy of its threads can be set first.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import resource
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any
+
+from .assemble import assemble, quiet_threads, run_engine
+from .clock import SystemClock
+from .config import ConfigError
+from .frames import Frame, Stamp
+from .host import Event, HostRefused, Output
+from .messages import (
+    Close,
+    ControlsSeen,
+    Failed,
+    Forget,
+    FrameIn,
+    FrameOut,
+    FrameTaken,
+    FromWorker,
+    Happened,
+    Open,
+    OutputMeta,
+    OutputTaken,
+    Ping,
+    Pong,
+    SetControls,
+    Start,
+    Started,
+    Stop,
+    ToWorker,
+)
+from .session import EngineSession
+from .slots import FrameBlock, SlotSender
+
+if TYPE_CHECKING:
+    pass
+
+
+def main(connection: Connection) -> None:
+    """Entry point of the process: load torch, wait for `Start`, run until told to stop or until
+    the web process is gone."""
+    # Ctrl-C reaches the whole group; the web process decides when the worker ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    quiet_threads(os.environ)
+    # The slow part of a start, done before anyone waits when this process is kept in reserve.
+    importlib.import_module(".engine", __package__)
+    try:
+        start = connection.recv()
+    except EOFError:
+        return
+    if isinstance(start, Start):
+        Worker(connection).run(start)
+
+
+class Place:
+    """One session as this process sees it."""
+
+    def __init__(self, record: EngineSession, block: FrameBlock, out: SlotSender[OutputMeta]):
+        self.record = record
+        self.block = block
+        self.out = out
+
+
+class Worker:
+    """The web process's far end.
+
+    Args:
+        connection: to the web process; gone when that process is.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._sending = threading.Lock()
+        self._wake = threading.Event()
+        self._stopping = False
+        self._ping: int | None = None
+        self._places: dict[str, Place] = {}
+        self._clock = SystemClock()
+
+    def run(self, start: Start) -> None:
+        with self._reported():
+            built = assemble(start.options, self._clock, self._wake.set)
+        self._engine = built.engine
+        self._send(Started(built.info))
+        # What exists now stays for good: never look through it for garbage again.
+        gc.collect()
+        gc.freeze()
+        threading.Thread(target=self._receive, name="millrace-receive", daemon=True).start()
+        run_engine(built.engine, self._wake, lambda: self._stopping, self._answer)
+
+    # ---- the engine's thread ---------------------------------------------------------------------
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        """Tell the web process why the start failed, then fail."""
+        try:
+            yield
+        except ConfigError as error:
+            # A wrong setting: its message says it all, a traceback would only hide it.
+            self._send(Failed(str(error)))
+            raise SystemExit(1) from error
+        except BaseException as error:
+            self._send(Failed(f"{type(error).__name__}: {error}"))
+            raise
+
+    def _answer(self) -> None:
+        """Between ticks: a ping is answered here, so that an answer means a living engine."""
+        number, self._ping = self._ping, None
+        if number is not None:
+            sessions = self._engine.stats()
+            for id, numbers in sessions.items():
+                place = self._places.get(id)
+                numbers["drops"]["outbox"] = place.out.dropped if place else 0
+            self._send(Pong(number, sessions, _process_stats()))
+
+    def _emit(self, id: str, item: Output | Event) -> None:
+        if isinstance(item, Event):
+            self._send(Happened(id, item))
+            return
+        meta = OutputMeta(Stamp.of(item.frame), item.epoch, item.finished_at, item.repeated)
+        self._places[id].out.put(item.frame.planes, meta)
+
+    def _send(self, message: FromWorker) -> bool:
+        with self._sending:
+            try:
+                self._connection.send(message)
+            except OSError:
+                # The web process is gone, so there is nothing left to do here.
+                self._stop()
+                return False
+            return True
+
+    # ---- the receiving thread --------------------------------------------------------------------
+
+    def _receive(self) -> None:
+        while not self._stopping:
+            try:
+                message: ToWorker = self._connection.recv()
+            except (EOFError, OSError):
+                self._stop()
+                return
+            self._handle(message)
+
+    def _handle(self, message: ToWorker) -> None:
+        match message:
+            case FrameIn():
+                self._frame(message)
+            case OutputTaken(session, slot):
+                if place := self._places.get(session):
+                    place.out.release(slot)
+            case SetControls(session, values):
+                if place := self._places.get(session):
+                    place.record.controls = values.controls()
+                self._send(ControlsSeen(session))
+            case Open():
+                self._open(message)
+            case Close(session, reason):
+                if place := self._places.get(session):
+                    self._engine.close(place.record, reason)
+            case Forget(session):
+                if place := self._places.pop(session, None):
+                    place.block.close()
+            case Ping(number):
+                self._ping = number
+                self._wake.set()
+            case Stop():
+                self._stop()
+
+    def _frame(self, message: FrameIn) -> None:
+        place = self._places.get(message.session)
+        planes = place.block.read(message.slot) if place else None
+        self._send(FrameTaken(message.session, message.slot))
+        if place is None or planes is None:
+            return
+        size, stamp = place.record.config, message.stamp
+        place.record.mailbox.put(
+            Frame(planes, size.width, size.height, stamp.pts, stamp.captured_at, stamp.index)
+        )
+
+    def _open(self, message: Open) -> None:
+        config = message.config
+        slots = message.inputs + message.outputs
+        try:
+            block = FrameBlock(config.width, config.height, slots, message.block)
+            record = self._engine.open(
+                message.session,
+                config,
+                message.controls.controls(),
+                partial(self._emit, message.session),
+            )
+        except (HostRefused, OSError) as error:
+            self._send(Happened(message.session, Event("closed", str(error))))
+            return
+        out = SlotSender(
+            block,
+            range(message.inputs, slots),
+            lambda slot, meta: self._send(FrameOut(message.session, slot, meta)),
+            aside=self._engine.info.chunk,
+        )
+        self._places[message.session] = Place(record, block, out)
+
+    def _stop(self) -> None:
+        self._stopping = True
+        self._wake.set()
+
+
+def _process_stats() -> dict[str, Any]:
+    """Memory of this process in MiB, and its id."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"pid": os.getpid(), "peak_memory_mb": round(peak, 1), "memory_mb": _resident_mb()}
+
+
+def _resident_mb() -> float | None:
+    try:
+        with open("/proc/self/statm") as file:
+            pages = int(file.read().split()[1])
+    except OSError:
+        return None
+    return round(pages * resource.getpagesize() / 2**20, 1)
