@@ -1,0 +1,144 @@
+"""A streaming autoencoder that a CPU can afford: patchified, shallow, with one frame of memory.
+
+Latents are [R, F, C, H/8, W/8], one latent frame per picture. A linear path (8x8 patches projected
+on their principal components, an orthonormal basis) carries most of the picture, so that distances
+between latents are nearly distances between pixels; small convolutional nets add what a linear map
+cannot. The decoder looks at the features of the previous frame, kept in `AutoencoderState`, which
+steadies fine texture in time. The linear shortcut follows DC-AE (arXiv 2410.10733, section 3.1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .specs import AutoencoderSpec
+from .state import State, row_tensor
+
+
+class ConvBlock(nn.Module):
+    """x + 1x1(silu(3x3(silu(x)))), the last convolution zero at the start of training."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(width, width, 3, padding=1)
+        self.out = nn.Conv2d(width, width, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.out(F.silu(self.mix(F.silu(x))))
+
+
+class MemoryBlock(nn.Module):
+    """A ConvBlock that also sees the previous frame's input at the same place: a causal convolution
+    of two frames in time, its weight split by frame so that nothing is concatenated."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.now = nn.Conv2d(width, width, 3, padding=1)
+        self.past = nn.Conv2d(width, width, 1, bias=False)
+        self.out = nn.Conv2d(width, width, 1)
+        nn.init.zeros_(self.past.weight)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, past: Tensor) -> Tensor:
+        """x, past: [N, C, H, W], `past` being x of one frame earlier (zeros before the first)."""
+        mixed = self.now(F.silu(x)) + self.past(F.silu(past))
+        return x + self.out(F.silu(mixed))
+
+
+@dataclass
+class AutoencoderState(State):
+    """What the decoder remembers: features of the previous frame, [rows, width, H/8, W/8]."""
+
+    past: Tensor = row_tensor()
+
+
+class PatchAutoencoder(nn.Module):
+    """Pictures [R, F, 3, H, W] in 0..1 <-> latents [R, F, channels, H/8, W/8]."""
+
+    def __init__(self, spec: AutoencoderSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        coarse, fine, channels = spec.coarse_width, spec.fine_width, spec.channels
+        self.basis = nn.Conv2d(192, channels, 1, bias=False)
+        self.encode_fine = nn.Sequential(
+            nn.Conv2d(48, fine, 3, padding=1),
+            *(ConvBlock(fine) for _ in range(spec.encoder_fine_blocks)),
+        )
+        self.encode_coarse = nn.Sequential(
+            nn.Conv2d(4 * fine, coarse, 1),
+            *(ConvBlock(coarse) for _ in range(spec.encoder_coarse_blocks)),
+        )
+        self.encode_out = nn.Conv2d(coarse, channels, 1)
+        self.unbasis = nn.Conv2d(channels, 192, 1, bias=False)
+        self.decode_in = nn.Conv2d(channels, coarse, 3, padding=1)
+        self.decode_memory = MemoryBlock(coarse)
+        self.decode_coarse = nn.Sequential(
+            *(ConvBlock(coarse) for _ in range(spec.decoder_coarse_blocks))
+        )
+        self.decode_up = nn.Conv2d(coarse, 4 * fine, 1)
+        self.decode_fine = nn.Sequential(
+            *(ConvBlock(fine) for _ in range(spec.decoder_fine_blocks))
+        )
+        self.decode_out = nn.Conv2d(fine, 48, 3, padding=1)
+        for last in (self.encode_out, self.decode_out):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+
+    @torch.no_grad()
+    def set_basis(self, components: Tensor) -> None:
+        """Start from principal components: [channels, 192], orthonormal rows, of 8x8 patches as
+        `pixel_unshuffle(pixel_unshuffle(2 x - 1, 4), 2)` lays them out."""
+        self.basis.weight.copy_(components[:, :, None, None])
+        self.unbasis.weight.copy_(components.t()[:, :, None, None])
+
+    def init_state(
+        self,
+        rows: int,
+        height: int,
+        width: int,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> AutoencoderState:
+        """Memory for `rows` streams of pictures of height x width pixels (multiples of 8)."""
+        shape = (rows, self.spec.coarse_width, height // 8, width // 8)
+        past = torch.zeros(shape, device=device, dtype=dtype)
+        return AutoencoderState(past=past)
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """[R, F, 3, H, W] in 0..1 -> [R, F, C, H/8, W/8]. Without memory: each frame by itself."""
+        rows, frames = pictures.shape[:2]
+        x = torch.add(pictures.new_tensor(-1.0), pictures.flatten(0, 1), alpha=2)
+        fine = F.pixel_unshuffle(x, 4).contiguous(memory_format=torch.channels_last)
+        coarse = self.encode_coarse(F.pixel_unshuffle(self.encode_fine(fine), 2))
+        z = self.basis(F.pixel_unshuffle(fine, 2)) + self.encode_out(F.silu(coarse))
+        return z.mul(self.spec.scale).unflatten(0, (rows, frames))
+
+    def decode(self, latents: Tensor, state: AutoencoderState, mask: Tensor) -> Tensor:
+        """[R, F, C, h, w] -> [R, F, 3, 8h, 8w] in 0..1, going on from `state` and renewing it for
+        the rows where `mask` [R] is true; other rows keep their memory (their pictures are void)."""
+        rows, frames = latents.shape[:2]
+        z = latents.flatten(0, 1).div(self.spec.scale)
+        z = z.contiguous(memory_format=torch.channels_last)
+        x = self.decode_in(z)
+        clip = x.unflatten(0, (rows, frames))
+        past = state.past
+        if frames > 1:
+            past = torch.cat([past[:, None].to(x.dtype), clip[:, :-1]], dim=1).flatten(0, 1)
+        past = past.to(x.dtype).contiguous(memory_format=torch.channels_last)
+        pictures = self._decode_rest(z, x, past).unflatten(0, (rows, frames))
+        keep = mask[:, None, None, None]
+        state.past.copy_(torch.where(keep, clip[:, -1].detach().to(state.past.dtype), state.past))
+        return pictures
+
+    def _decode_rest(self, z: Tensor, x: Tensor, past: Tensor) -> Tensor:
+        x = self.decode_coarse(self.decode_memory(x, past))
+        x = self.decode_fine(F.pixel_shuffle(self.decode_up(F.silu(x)), 2))
+        fine = F.pixel_shuffle(self.unbasis(z), 2) + self.decode_out(F.silu(x))
+        return torch.add(z.new_tensor(0.5), F.pixel_shuffle(fine, 4), alpha=0.5)

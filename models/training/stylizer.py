@@ -1,0 +1,184 @@
+"""Trains the embedded video model: flow matching on chunks with the cache that it will run with.
+
+All frames of a clip go through the model in one pass whose block-causal mask shows each frame what
+the rolling ring would show it. Because every noise level keeps a history of its own (the stream
+batch's lanes), this one pass *is* the rolling run: the model trains on what it will meet.
+
+level 0   starts from the live frame's latent under noise, x = (1 - s) cond + s e, s in 0.65..1
+level 1   starts from the model's own level-0 answer under less noise, s in 0.35..0.65
+any       starts from the true latent at a random noise level (plain flow matching)
+
+The losses are on the clean latent, whose distances are nearly pixel distances (`PatchAutoencoder`),
+plus, for some frames, on the decoded picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..autoencoder import PatchAutoencoder
+from ..dit import CausalDiT
+from ..layers import FiLMBlock
+from ..specs import DiTSpec
+from .autoencoder import edge_loss
+from .data import Batch, Draw, stream_batches
+from .loop import Losses, Plan, steps_done, train
+
+
+class Stylizer(nn.Module):
+    """The DiT and the bank of styles that it is conditioned on (what is trained together)."""
+
+    def __init__(self, spec: DiTSpec, styles: int) -> None:
+        super().__init__()
+        self.dit = CausalDiT(spec)
+        self.bank = nn.Parameter(torch.randn(styles, spec.text_len, spec.text_dim))
+
+    @torch.no_grad()
+    def init_weights(self) -> None:
+        """Fresh weights that hear the style from the first step on.
+
+        The usual 0.02 leaves the pooled prompt a hundred times weaker than the time embedding, and
+        a model that cannot tell styles apart first learns their average.
+        """
+        self.dit.init_weights()
+        self.dit.init_local_attention()
+        for module in self.dit.text_embedding:
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=1.5 * module.in_features**-0.5)
+        for module in self.dit.modules():
+            if isinstance(module, FiLMBlock):
+                nn.init.normal_(module.film.weight, std=0.5 * module.film.in_features**-0.5)
+
+    def context(self, mix: Tensor) -> Tensor:
+        """[B, K] weights of the styles -> text embedding [B, text_len, text_dim]."""
+        return torch.einsum("bk,kld->bld", mix, self.bank.to(mix.dtype))
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a training step draws."""
+
+    clips: int
+    frames: int
+    size: int
+    pixel_frames: int
+    """How many frames of each clip are also compared as decoded pictures."""
+    second_level: float = 0.4
+    """How often the second noise level is trained too."""
+    plain_flow: float = 0.15
+    """How often the true latent at any noise level is the start instead."""
+
+
+def renoise(clean: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:
+    """(1 - s) x + s e with s [B, T] or [B, 1] over latents [B, T, C, h, w]."""
+    noise = torch.randn(clean.shape, generator=generator, device=clean.device)
+    s = sigma[..., None, None, None]
+    return (1 - s) * clean + s * noise
+
+
+def uniform(generator: torch.Generator, rows: int, low: float, high: float, device: str) -> Tensor:
+    """[rows, 1] values between low and high."""
+    value = torch.rand(rows, 1, generator=generator, device=device)
+    return low + (high - low) * value
+
+
+class StepLosses:
+    """One training step as a function of (generator, step)."""
+
+    def __init__(
+        self,
+        model: Stylizer,
+        autoencoder: PatchAutoencoder,
+        recipe: Recipe,
+        batches: Iterator[Batch],
+        device: str,
+    ) -> None:
+        self.model, self.autoencoder, self.recipe = model, autoencoder, recipe
+        self.batches, self.device = batches, device
+
+    def __call__(self, generator: torch.Generator, step: int) -> Losses:
+        r = self.recipe
+        batch = next(self.batches)
+        with torch.no_grad(), torch.autocast(self.device, torch.bfloat16):
+            target = self.autoencoder.encode(batch.target).float()
+            cond = self.autoencoder.encode(batch.source).float()
+        context = self.model.context(batch.mix)
+        terms: Losses = {}
+        plain = bool(torch.rand((), generator=generator, device=self.device) < r.plain_flow)
+        if plain:
+            sigma = uniform(generator, r.clips, 0.05, 1.0, self.device)
+            start = renoise(target, sigma, generator)
+        else:
+            sigma = uniform(generator, r.clips, 0.65, 1.0, self.device)
+            start = renoise(cond, sigma, generator)
+        first = self._predict(start, sigma, context, cond)
+        total = self._loss(first, target, batch, generator, terms, "1")
+        two = bool(torch.rand((), generator=generator, device=self.device) < r.second_level)
+        if two and not plain:
+            sigma = uniform(generator, r.clips, 0.35, 0.65, self.device)
+            start = renoise(first.detach(), sigma, generator)
+            second = self._predict(start, sigma, context, cond)
+            total = total + self._loss(second, target, batch, generator, terms, "2")
+        terms["total"] = total
+        return terms
+
+    def _predict(self, x: Tensor, sigma: Tensor, context: Tensor, cond: Tensor) -> Tensor:
+        t = (sigma * 1000).expand(-1, x.shape[1])
+        with torch.autocast(self.device, torch.bfloat16):
+            out = self.model.dit.forward_clip(x, t, context, cond)
+        return out.float()
+
+    def _loss(
+        self,
+        clean: Tensor,
+        target: Tensor,
+        batch: Batch,
+        generator: torch.Generator,
+        terms: Losses,
+        name: str,
+    ) -> Tensor:
+        error = clean - target
+        moved = error[:, 1:] - error[:, :-1]
+        terms["l1_" + name] = error.abs().mean()
+        terms["mse_" + name] = error.square().mean()
+        total = terms["l1_" + name] + 2 * terms["mse_" + name] + 0.25 * moved.abs().mean()
+        if self.recipe.pixel_frames:
+            total = total + self._pixel_loss(clean, batch.target, generator, terms, name)
+        return total
+
+    def _pixel_loss(
+        self, clean: Tensor, target: Tensor, generator: torch.Generator, terms: Losses, name: str
+    ) -> Tensor:
+        count, frames = self.recipe.pixel_frames, clean.shape[1]
+        start = torch.randint(frames - count + 1, (), generator=generator, device=self.device)
+        part = slice(int(start), int(start) + count)
+        rows, height, width = clean.shape[0], target.shape[-2], target.shape[-1]
+        state = self.autoencoder.init_state(rows, height, width, self.device)
+        every = torch.ones(rows, dtype=torch.bool, device=self.device)
+        with torch.autocast(self.device, torch.bfloat16):
+            pictures = self.autoencoder.decode(clean[:, part], state, every).float()
+        wanted = target[:, part]
+        terms["pixel_" + name] = F.l1_loss(pictures, wanted)
+        return 4 * terms["pixel_" + name] + 2 * edge_loss(pictures, wanted)
+
+
+def train_stylizer(
+    model: Stylizer,
+    autoencoder: PatchAutoencoder,
+    recipe: Recipe,
+    plan: Plan,
+    folder: Path,
+    device: str,
+    emphasis: Tensor | None = None,
+) -> Stylizer:
+    autoencoder.requires_grad_(False)
+    draw = Draw(plan.seed, recipe.clips, recipe.frames, recipe.size, emphasis)
+    batches = stream_batches(draw, device, steps_done(folder), plan.steps)
+    train(model, StepLosses(model, autoencoder, recipe, batches, device), plan, folder)
+    return model
