@@ -69,11 +69,108 @@ def common(
 
 
 @app.command()
+def serve(
+    host: Annotated[
+        str,
+        options.option("host", "Address to listen on; others than this need --token.", "--host"),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, options.option("port", "Port; 0 takes a free one.", "--port", min=0, max=65535)
+    ] = 7860,
+    token: Annotated[str, options.option("token", "What every visitor must show.", "--token")] = "",
+    pipeline: options.Pipeline = "tiny",
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    threads: options.Threads = 0,
+    size: options.Size = None,
+    fps: Annotated[
+        float, options.option("fps", "Frames per second of a session.", "--fps", min=1, max=120)
+    ] = 30.0,
+    max_sessions: Annotated[
+        int, options.option("max_sessions", "Viewers at the same time.", "--max-sessions", min=1)
+    ] = 4,
+    ice_server: Annotated[
+        list[str] | None,
+        options.option(
+            "ice_server",
+            "stun:HOST[:PORT] or turn:USER:PASSWORD@HOST[:PORT]. May be given again.",
+            "--ice-server",
+        ),
+    ] = None,
+    open_page: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the page where there is a display.")
+    ] = False,
+) -> None:
+    """Serve the page on which a live picture is restyled."""
+    from ..streaming.config import Options
+    from . import launch
+
+    width, height = options.parse_size(size or "256x256")
+    asked = Options(
+        pipeline, device, dtype, threads, width, height, fps=fps, max_sessions=max_sessions
+    )
+    launch.run(asked, launch.settings(host, port, token, asked, ice_server or []), open_page)
+
+
+@app.command()
 def doctor(as_json: options.AsJson = False) -> None:
     """Say what this machine has, what was chosen for it, and why."""
     from . import doctor as command
 
     command.run(as_json)
+
+
+@app.command()
+def bench(
+    pipeline: options.Pipeline = "tiny",
+    size: options.Size = None,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.2, help="Length of each run, after warming up.")
+    ] = 20.0,
+    steps: Annotated[
+        str | None,
+        typer.Option(
+            "--steps",
+            metavar="N[,N...]",
+            help="One run for each value of the control `steps`; all that there are by default.",
+        ),
+    ] = None,
+    fps: Annotated[
+        float,
+        typer.Option("--fps", min=0, max=1000, help="Also run with frames coming at this rate."),
+    ] = 0.0,
+    deadline: Annotated[
+        float, typer.Option("--deadline", min=1, help="With --fps: ms until a frame is late.")
+    ] = 100.0,
+    sessions: Annotated[
+        int, typer.Option("--sessions", min=1, max=1024, help="Viewers at the same time.")
+    ] = 1,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    threads: options.Threads = 0,
+    settings: options.Settings = None,
+    report: Annotated[
+        str | None,
+        typer.Option("--json", metavar="PATH", help="Write the numbers here; - prints them."),
+    ] = None,
+) -> None:
+    """Measure the live engine on this machine, without a browser."""
+    from ..streaming.config import Options
+    from . import bench as command
+
+    width, height = options.parse_size(size or "256x256")
+    command.run(
+        command.Plan(
+            options=Options(pipeline, device, dtype, threads, width, height, max_sessions=sessions),
+            seconds=seconds,
+            steps=options.parse_steps(steps) if steps else (),
+            open_fps=fps,
+            deadline_ms=deadline,
+            sessions=sessions,
+            controls=options.parse_settings(settings or []),
+            report=report,
+        )
+    )
 
 
 @models.command("list")

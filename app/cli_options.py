@@ -17,14 +17,14 @@ def parse_size(text: str) -> tuple[int, int]:
     """ "640x360" as (640, 360).
 
     Raises:
-        typer.BadParameter: anything else.
+        CallError: anything else.
     """
     width, _, height = text.lower().partition("x")
     if not (width.isdecimal() and height.isdecimal()):
-        raise typer.BadParameter(f"{text!r} is not a size; write it as 256x256")
+        raise CallError(f"--size {text!r} is not a size; write it as 256x256")
     size = int(width), int(height)
     if not all(0 < side <= MAX_SIDE for side in size):
-        raise typer.BadParameter(f"{text!r}: sides go from 1 to {MAX_SIDE} pixels")
+        raise CallError(f"--size {text!r}: sides go from 1 to {MAX_SIDE} pixels")
     return size
 
 
@@ -52,6 +52,18 @@ def _value(text: str) -> str | int | float | bool:
         except ValueError:
             continue
     return text
+
+
+def parse_steps(text: str) -> tuple[int, ...]:
+    """ "1,2" as (1, 2).
+
+    Raises:
+        CallError: anything else.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise CallError(f"--steps {text!r} is not a list of numbers; write it as 1,2")
+    return tuple(int(part) for part in parts)
 
 
 def option(name: str, text: str, *flags: str, **more: object) -> object:
@@ -83,8 +95,8 @@ Threads = Annotated[
     int, option("threads", "CPU threads of the model; 0 measures.", "--threads", min=0)
 ]
 Size = Annotated[
-    tuple[int, int] | None,
-    option("size", "Picture size, as 256x256.", "--size", parser=parse_size, metavar="WxH"),
+    str | None,
+    typer.Option("--size", help="Picture size, as 256x256.", envvar=PREFIX + "SIZE", metavar="WxH"),
 ]
 Settings = Annotated[
     list[str] | None,

@@ -161,10 +161,10 @@ class VideoFile:
                 packet = next(packets, None)
                 if packet is None:
                     return
-                if packet.stream.type == "audio":
+                if packet.stream.index != self.video.index:
                     self._pass_on(packet)
                     continue
-                for image in packet.decode():
+                for image in self.video.decode(packet):
                     seconds = image.time or seconds
                     yield image
             except av.error.InvalidDataError as error:
@@ -209,7 +209,9 @@ def planes_of(image: VideoFrame, geometry: Geometry) -> Planes:
         dst_color_range=ColorRange.MPEG,
     )
     y, u, v = (
-        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+        np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[
+            : plane.height, : plane.width
+        ]
         for plane in i420.planes
     )
     return y, u, v

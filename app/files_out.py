@@ -98,6 +98,7 @@ class VideoWriter:
         stream = self._container.add_stream(
             self._target.codec, rate=rate, options=dict(self._target.options)
         )
+        assert isinstance(stream, VideoStream)
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
         # The source's own time base, so that its stamps pass unrounded.
@@ -125,6 +126,7 @@ class VideoWriter:
     def _transcode(self, stream: AudioStream, name: str) -> Callable[[], None]:
         rate = 48_000 if self._target.audio == "libopus" else stream.codec_context.sample_rate
         encoder = self._container.add_stream(self._target.audio, rate=rate)
+        assert isinstance(encoder, AudioStream)
         encoder.codec_context.layout = "mono" if stream.codec_context.channels == 1 else "stereo"
         self.notes.append(
             f"sound converted from {name} to {self._target.audio}: "
@@ -132,7 +134,7 @@ class VideoWriter:
         )
 
         def put(packet: Packet) -> None:
-            for frame in packet.decode():
+            for frame in stream.decode(packet):
                 self._container.mux(encoder.encode(frame))
 
         self._source.send_audio(stream, put)
@@ -190,6 +192,7 @@ def write_image(path: Path, planes: Plane) -> None:
     image.colorspace, image.color_range = Colorspace.ITU601, ColorRange.MPEG
     image = image.reformat(format=pixels)
     encoder = av.CodecContext.create(codec, "w")
+    assert isinstance(encoder, av.VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt = image.width, image.height, pixels
     encoder.time_base = Fraction(1, 25)
     image.pts, image.time_base = 0, Fraction(1, 25)

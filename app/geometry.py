@@ -113,13 +113,13 @@ def plan(
             notes.append(f"cut {scaled[0]}x{scaled[1]} to {shown[0]}x{shown[1]} around its middle")
     else:
         scaled = _fit(upright, limit)
-        shown = tuple_of(max(2, side // 2 * 2) for side in scaled)
-        scaled = tuple_of(map(max, scaled, shown))
+        shown = pair(max(2, side // 2 * 2) for side in scaled)
+        scaled = pair(map(max, scaled, shown))
         if scaled != upright:
             notes.append(f"scaled {_text(upright)} down to {_text(shown)}, the model's largest")
         elif scaled != shown:
             notes.append(f"cut {_text(upright)} to {_text(shown)}: video needs even sides")
-    padded = tuple_of(-(-side // multiple) * multiple for side in shown)
+    padded = pair(-(-side // multiple) * multiple for side in shown)
     if padded != shown:
         notes.append(
             f"the model works on {_text(padded)} (multiples of {multiple}), edges repeated"
@@ -128,7 +128,7 @@ def plan(
 
 
 def _check_wanted(wanted: Size, limit: int) -> None:
-    even = tuple_of(max(2, side // 2 * 2) for side in wanted)
+    even = pair(max(2, side // 2 * 2) for side in wanted)
     if even != wanted:
         raise ValueError(f"size {_text(wanted)}: video needs even sides; try {_text(even)}")
     if max(wanted) > limit:
@@ -138,7 +138,7 @@ def _check_wanted(wanted: Size, limit: int) -> None:
 def _cover(size: Size, wanted: Size) -> Size:
     """The smallest scaling of `size` that covers `wanted`."""
     scale = max(Fraction(wanted[0], size[0]), Fraction(wanted[1], size[1]))
-    return tuple_of(max(least, round(s * scale)) for s, least in zip(size, wanted, strict=True))
+    return pair(max(least, round(s * scale)) for s, least in zip(size, wanted, strict=True))
 
 
 def _fit(size: Size, limit: int) -> Size:
@@ -146,12 +146,12 @@ def _fit(size: Size, limit: int) -> Size:
     if max(size) <= limit:
         return size
     scale = Fraction(limit, max(size))
-    return tuple_of(max(2, round(side * scale) // 2 * 2) for side in size)
+    return pair(max(2, round(side * scale) // 2 * 2) for side in size)
 
 
-def tuple_of(sides: object) -> Size:
-    width, height = sides  # type: ignore[misc, attr-defined]
-    return int(width), int(height)
+def pair(sides: Iterable[int]) -> Size:
+    width, height = sides
+    return width, height
 
 
 def _text(size: Size) -> str:

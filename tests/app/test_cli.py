@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 
 COMMANDS = [
     [],
+    ["serve"],
+    ["bench"],
     ["doctor"],
     ["models"],
     ["models", "list"],
@@ -46,9 +48,7 @@ def test_a_failure_prints_one_line_and_no_traceback() -> None:
 
 @pytest.mark.parametrize("text", ["256", "0x4", "-1x4", "axb", "256x", "99999x2", ""])
 def test_a_bad_size_is_refused(text: str) -> None:
-    import typer
-
-    with pytest.raises(typer.BadParameter):
+    with pytest.raises(CallError, match="--size"):
         cli_options.parse_size(text)
 
 

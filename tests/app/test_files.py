@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -39,12 +40,12 @@ def make_video(
 ) -> Path:
     """A small video; with `sound` (an audio codec) two seconds of a tone."""
     with av.open(str(path), "w") as container:
-        video = container.add_stream(codec, rate=25)
+        video: Any = container.add_stream(codec, rate=25)
         video.width, video.height = size
         odd = size[0] % 2 or size[1] % 2
         video.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv444p" if odd else "yuv420p"
         video.codec_context.time_base = video.time_base = time_base
-        audio = container.add_stream(sound, rate=48_000) if sound else None
+        audio: Any = container.add_stream(sound, rate=48_000) if sound else None
         for number, pts in enumerate(stamps):
             frame = picture(number, size)
             frame.pts, frame.time_base = pts, time_base
@@ -80,7 +81,8 @@ def decoded(path: Path) -> list[av.VideoFrame]:
 
 
 def times(path: Path) -> list[Fraction]:
-    return [Fraction(frame.pts) * frame.time_base for frame in decoded(path)]
+    frames: list[Any] = decoded(path)
+    return [Fraction(frame.pts) * frame.time_base for frame in frames]
 
 
 def error_between(a: Path, b: Path) -> float:
@@ -184,8 +186,8 @@ def test_sound_is_carried_over(
     writer = copy(make_video(tmp_path / source, sound=sound), tmp_path / target)
     assert note in writer.notes[0]
     with av.open(str(tmp_path / source)) as a, av.open(str(tmp_path / target)) as b:
-        before = [f for f in a.decode(audio=0)]
-        after = [f for f in b.decode(audio=0)]
+        before: list[Any] = list(a.decode(audio=0))
+        after: list[Any] = list(b.decode(audio=0))
     samples = sum(f.samples for f in before), sum(f.samples for f in after)
     assert abs(samples[0] - samples[1]) <= 3 * 1024
     assert abs(before[0].time - after[0].time) < 0.05
@@ -248,7 +250,7 @@ def headless(path: Path) -> None:
 
 def silent(path: Path) -> None:
     with av.open(str(path), "w", format="mp4") as container:
-        audio = container.add_stream("aac", rate=48_000)
+        audio: Any = container.add_stream("aac", rate=48_000)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
         frame.sample_rate = 48_000
         container.mux(audio.encode(frame))

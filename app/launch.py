@@ -1,0 +1,76 @@
+"""`millrace serve`: a supervised worker process, the server around it, and its page."""
+
+from __future__ import annotations
+
+import os
+import sys
+import webbrowser
+from collections.abc import Sequence
+
+from ..streaming.config import Options
+from ..streaming.supervisor import WorkerHost
+from .errors import CallError, CommandError
+from .ice import IceServer
+from .settings import ServerSettings, is_loopback
+
+
+def settings(
+    host: str, port: int, token: str, options: Options, ice_servers: Sequence[str]
+) -> ServerSettings:
+    """The server's settings from the command line's.
+
+    Raises:
+        CallError: open to other machines without a token, or a malformed ICE server.
+    """
+    if not token and not is_loopback(host):
+        raise CallError(
+            f"--host {host} can be reached from other machines; add --token SECRET (or set "
+            "MILLRACE_TOKEN), which every visitor must then give, or leave --host at 127.0.0.1"
+        )
+    try:
+        return ServerSettings(
+            host=host,
+            port=port,
+            token=token,
+            width=options.width,
+            height=options.height,
+            fps=options.fps,
+            ice_servers=tuple(map(IceServer.parse, ice_servers)),
+        )
+    except ValueError as error:
+        raise CallError(str(error)) from error
+
+
+def run(options: Options, server: ServerSettings, open_page: bool) -> None:
+    """Serve until interrupted.
+
+    Raises:
+        CommandError: the port is taken, or the worker did not come up.
+    """
+    # Here, as it brings Gradio and aiortc along: two seconds that a wrong call need not take.
+    from .server import PortInUse, serve
+
+    def announce(url: str) -> None:
+        print(f"Millrace is at {url}  (Ctrl-C stops it)", flush=True)
+        if server.token:
+            print("Visitors need the token: add ?token=... once.", flush=True)
+        if open_page and has_display():
+            webbrowser.open(f"{url}?token={server.token}" if server.token else url)
+
+    print(f"Starting {options.pipeline} ...", file=sys.stderr, flush=True)
+    try:
+        serve(WorkerHost(options), server, announce)
+    except PortInUse as error:
+        raise CommandError(str(error)) from error
+    except (RuntimeError, TimeoutError) as error:
+        raise CommandError(f"could not start: {error}") from error
+    except KeyboardInterrupt:
+        pass
+    print("Stopped.", file=sys.stderr)
+
+
+def has_display() -> bool:
+    """Whether a browser could show itself on this machine."""
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
