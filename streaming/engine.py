@@ -4,58 +4,31 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
-from ..kernels.color import i420_to_rgb, rgb_to_i420
+from .batch import Emission, Job, decode, encode, flush_job, stamps, take_repeats
 from .clock import Clock
 from .config import EngineConfig
 from .controls import Controls
-from .frames import Frame, Stamp, i420_shape
+from .frames import Frame, i420_shape
 from .handoff import Mailbox
 from .host import Event, HostRefused, Output
 from .pipeline import Pipeline, Result, StreamConfig, Work
 from .results import PipelineError, check_range, match
 from .session import SKIP_STILL, Emit, EngineSession, Entry, check_size, full_schema
 from .similarity import SimilarityFilter
-from .transfer import Landing, download, upload
 from .turns import Turn, next_due, plan
 
 _log = logging.getLogger(__name__)
 Value = TypeVar("Value")
 INPUT_ENDED = "the input ended"
 WARM_UP_CHUNKS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One session's part of a step.
-
-    Attributes:
-        frames: the T frames of the chunk (the last one repeated when the input ended in mid-chunk),
-            empty for a flush.
-    """
-
-    session: EngineSession
-    frames: tuple[Frame, ...]
-    index: int
-    controls: Controls
-
-
-@dataclass(frozen=True, slots=True)
-class Emission:
-    """A chunk that is on its way out: rows `first`.. of a landing, or a repeat without one."""
-
-    session: EngineSession
-    entry: Entry
-    landing: Landing | None = None
-    first: int = 0
-    notes: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Engine:
@@ -135,8 +108,8 @@ class Engine:
             if frames and not self._hold(session, frames, controls, now):
                 jobs.append(self._job(session, frames, controls))
             elif session.in_flight:
-                jobs.append(_flush_job(session, controls))
-            repeats += _repeats(session)
+                jobs.append(flush_job(session, controls))
+            repeats += take_repeats(session)
         return jobs, repeats
 
     def _launch(self, jobs: list[Job]) -> list[Emission]:
@@ -144,14 +117,14 @@ class Engine:
         if not jobs:
             return []
         start = self._clock.now()
-        works = self._encode(jobs)
+        works = encode(jobs, self.info.chunk, self._device)
         encoded = self._clock.now()
         sessions = [job.session for job in jobs]
         done = self._guard(sessions, "step", lambda: self._step(sessions, works))
         if done is None:
             return []
         stepped = self._clock.now()
-        emissions = _decode(done)
+        emissions = decode(done)
         decoded = self._clock.now()
         for session in sessions:
             session.telemetry.stage(decoded, "encode", encoded - start)
@@ -184,31 +157,15 @@ class Engine:
         else:
             session.holding = session.filter.skips(frames, controls.epoch)
         if session.holding:
-            session.entries.append(Entry(None, _stamps(frames), controls.epoch))
+            session.entries.append(Entry(None, stamps(frames), controls.epoch))
         return session.holding
 
     def _job(self, session: EngineSession, frames: tuple[Frame, ...], controls: Controls) -> Job:
         index = session.next_index
         session.next_index += 1
-        session.entries.append(Entry(index, _stamps(frames), controls.epoch))
+        session.entries.append(Entry(index, stamps(frames), controls.epoch))
         padding = (frames[-1],) * (self.info.chunk - len(frames))
         return Job(session, frames + padding, index, controls)
-
-    def _encode(self, jobs: list[Job]) -> list[Work]:
-        """Pixels to the device and to RGB, one conversion for all sessions of a size."""
-        chunks: dict[str, torch.Tensor] = {}
-        by_size: dict[tuple[int, int], list[Job]] = {}
-        for job in jobs:
-            if job.frames:
-                by_size.setdefault((job.frames[0].width, job.frames[0].height), []).append(job)
-        for group in by_size.values():
-            planes = upload([frame for job in group for frame in job.frames], self._device)
-            parts = i420_to_rgb(planes).split(self.info.chunk)
-            chunks.update(zip((job.session.id for job in group), parts, strict=True))
-        return [
-            Work(job.session.stream, job.index, chunks.get(job.session.id), job.controls)
-            for job in jobs
-        ]
 
     def _open_stream(self, session: EngineSession) -> bool:
         stream = self._pipeline.open(session.config)
@@ -373,39 +330,3 @@ class Engine:
         for session in sessions:
             self.close(session, reason)
         self._admit(self._clock.now())
-
-
-def _stamps(frames: Sequence[Frame]) -> tuple[Stamp, ...]:
-    return tuple(Stamp.of(frame) for frame in frames)
-
-
-def _flush_job(session: EngineSession, controls: Controls) -> Job:
-    # The index of the chunk that is to come out, so that `Work.done` fits a flush as well.
-    oldest = next(entry.index for entry in session.entries if entry.index is not None)
-    return Job(session, (), oldest, controls)
-
-
-def _repeats(session: EngineSession) -> list[Emission]:
-    """Held-back chunks with nothing of the pipeline before them."""
-    repeats = []
-    while session.entries and session.entries[0].index is None:
-        repeats.append(Emission(session, session.entries.popleft()))
-    return repeats
-
-
-def _decode(done: list[tuple[EngineSession, Result]]) -> list[Emission]:
-    """RGB to I420 and towards the host, one conversion and one copy for all results of a size."""
-    by_size: dict[tuple[int, ...], list[tuple[EngineSession, Result]]] = {}
-    for session, result in done:
-        by_size.setdefault(tuple(result.frames.shape[-2:]), []).append((session, result))
-    emissions: list[Emission] = []
-    for group in by_size.values():
-        frames = [result.frames for _, result in group]
-        landing = download(rgb_to_i420(frames[0] if len(frames) == 1 else torch.cat(frames)))
-        first = 0
-        for session, result in group:
-            entry = session.entries.popleft()
-            emissions.append(Emission(session, entry, landing, first, result.notes))
-            emissions += _repeats(session)
-            first += len(result.frames)
-    return emissions

@@ -263,8 +263,10 @@ class WorkerHost:
         while True:
             now = self._clock.now()
             timeout = min(self._beat_at, self._spare_at, self._hung_at()) - now
-            watched = [worker.connection, worker.sentinel, self._bell]
-            ready = wait(watched, None if timeout == float("inf") else max(0.0, timeout))
+            ready = wait(
+                [worker.connection, worker.sentinel, self._bell],
+                None if timeout == float("inf") else max(0.0, timeout),
+            )
             if self._bell in ready:
                 return None
             if worker.connection in ready:

@@ -169,12 +169,8 @@ class Worker:
                 self._send(ControlsSeen(session))
             case Open():
                 self._open(message)
-            case Close(session, reason):
-                if place := self._places.get(session):
-                    self._engine.close(place.record, reason)
-            case Forget(session):
-                if place := self._places.pop(session, None):
-                    place.block.close()
+            case Close() | Forget():
+                self._leave(message)
             case Ping(number):
                 self._ping = number
                 self._wake.set()
@@ -206,13 +202,23 @@ class Worker:
         except (HostRefused, OSError) as error:
             self._send(Happened(message.session, Event("closed", str(error))))
             return
-        out = SlotSender(
+        out: SlotSender[OutputMeta] = SlotSender(
             block,
             range(message.inputs, slots),
             lambda slot, meta: self._send(FrameOut(message.session, slot, meta)),
             aside=self._engine.info.chunk,
         )
         self._places[message.session] = Place(record, block, out)
+
+    def _leave(self, message: Close | Forget) -> None:
+        place = self._places.get(message.session)
+        if place is None:
+            return
+        if isinstance(message, Close):
+            self._engine.close(place.record, message.reason)
+        else:
+            del self._places[message.session]
+            place.block.close()
 
     def _stop(self) -> None:
         self._stopping = True

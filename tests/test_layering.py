@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "app": {"app", "streaming", "models", "kernels", "assets"},
 }
 USES_TORCH = {
+    "batch",
     "calibrate",
     "diffusion",
     "engine",

@@ -1,0 +1,96 @@
+"""Frames in, outputs out, none lost: the live engine run to the end of its input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from .clock import Clock, SystemClock
+from .config import EngineConfig
+from .controls import Controls
+from .engine import INPUT_ENDED, Engine
+from .frames import Frame
+from .host import Event, Output
+from .pipeline import Pipeline, StreamConfig
+from .registry import check_pipeline
+from .results import PipelineError
+from .session import defaults
+
+
+def run(
+    source: Pipeline | Engine,
+    frames: Iterable[Frame],
+    controls: Mapping[str, object] | Controls | None = None,
+    *,
+    fps: float = 30.0,
+    clock: Clock | None = None,
+) -> Iterator[Output]:
+    """Send all frames through and give the outputs in order, one for each frame, as they come.
+
+    Frames are asked for as they are needed, so both sides may be endless. Ending the iteration
+    early closes the session.
+
+    Args:
+        source: a pipeline, or an engine that nobody else ticks meanwhile.
+        frames: of one size, which the first one sets.
+        controls: values that differ from the pipeline's defaults, or all of them.
+        fps: the nominal rate of the source; pipelines may use it, nothing waits for it.
+        clock: for `Output.finished_at`, when `source` is a pipeline.
+
+    Raises:
+        HostRefused: a size that the pipeline does not take, or no place is free.
+        ControlError: a value that the pipeline does not take.
+        ValueError: a frame of another size.
+        PipelineError: a step failed; the reason is in its message.
+    """
+    engine = source if isinstance(source, Engine) else _engine(source, clock or SystemClock())
+    iterator = iter(frames)
+    first = next(iterator, None)
+    if first is None:
+        return
+    out: list[Output] = []
+    closed: list[str] = []
+    schema = engine.info.controls
+    session = engine.open(
+        f"offline-{id(out)}",
+        StreamConfig(first.width, first.height, fps),
+        controls if isinstance(controls, Controls) else defaults(schema, controls),
+        lambda item: _sort(item, out, closed),
+        lossless=True,
+    )
+    try:
+        frame: Frame | None = first
+        while not closed:
+            while frame is not None and session.mailbox.put(_checked(frame, first)):
+                frame = next(iterator, None)
+                if frame is None:
+                    session.mailbox.end()
+            engine.tick()
+            yield from out
+            out.clear()
+    finally:
+        if not closed:
+            engine.close(session, "left early")
+            engine.tick()
+    if closed[0] != INPUT_ENDED:
+        raise PipelineError(closed[0])
+
+
+def _engine(pipeline: Pipeline, clock: Clock) -> Engine:
+    check_pipeline(type(pipeline).__name__, pipeline)
+    return Engine(pipeline, EngineConfig(max_sessions=1), clock)
+
+
+def _checked(frame: Frame, first: Frame) -> Frame:
+    if (frame.width, frame.height) != (first.width, first.height):
+        raise ValueError(
+            f"frame {frame.index} is {frame.width}x{frame.height} and the first was "
+            f"{first.width}x{first.height}; please scale them to one size"
+        )
+    return frame
+
+
+def _sort(item: Output | Event, out: list[Output], closed: list[str]) -> None:
+    if isinstance(item, Output):
+        out.append(item)
+    elif item.kind == "closed":
+        closed.append(item.message)
