@@ -22,7 +22,7 @@ from ..streaming.clock import Clock, SystemClock
 from ..streaming.config import Options
 from ..streaming.controls import ControlError, Schema
 from ..streaming.host import HostRefused
-from . import local_engine, machine
+from . import control_values, local_engine, machine
 from .bench_load import ClosedLoop, Load, OpenLoop, moving_source
 from .bench_report import summary, table
 from .errors import CallError, CommandError
@@ -46,7 +46,7 @@ class Plan:
         open_fps: also run with frames coming at this rate; 0 leaves the open loop out.
         deadline_ms: in the open loop, when a frame must be done after its capture.
         sessions: viewers at the same time.
-        controls: further controls.
+        controls: further controls, as typed.
         report: where the JSON goes; "-" is the standard output, None nowhere.
     """
 
@@ -56,7 +56,7 @@ class Plan:
     open_fps: float
     deadline_ms: float
     sessions: int
-    controls: Mapping[str, object]
+    controls: Mapping[str, str]
     report: str | None
 
 
@@ -88,14 +88,16 @@ def run(plan: Plan) -> None:
 
 
 def _all_runs(plan: Plan, built: Assembled, clock: Clock) -> list[dict[str, Any]]:
-    steps = _steps(plan.steps, built.info.pipeline.controls)
+    schema = built.info.pipeline.controls
+    steps = _steps(plan.steps, schema)
+    controls = control_values.read(schema, plan.controls)
     loops: list[tuple[str, float]] = [("closed", 0.0)]
     if plan.open_fps:
         loops.append(("open", plan.open_fps))
     runs = []
     for mode, fps in loops:
         for value in steps:
-            changes = dict(plan.controls) | ({} if value is None else {"steps": value})
+            changes = controls | ({} if value is None else {"steps": value})
             load = _measure(plan, built.engine, clock, fps, changes)
             numbers = summary(load, plan.deadline_ms / 1e3, plan.seconds, WINDOWS)
             runs.append({"mode": mode, "steps": value, "source_fps": fps or None} | numbers)

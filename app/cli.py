@@ -121,6 +121,49 @@ def doctor(as_json: options.AsJson = False) -> None:
 
 
 @app.command()
+def stylize(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A video or a picture.")],
+    target: Annotated[
+        Path, typer.Argument(metavar="OUT", help="mp4, m4v, mov, mkv, webm; png, jpg for pictures.")
+    ],
+    prompt: Annotated[str | None, typer.Option("--prompt", help="The look, in words.")] = None,
+    strength: Annotated[
+        float | None, typer.Option("--strength", help="From 0, the camera, to 1, all style.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="Passes a picture.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of the noise; any number.")] = None,
+    settings: options.Settings = None,
+    size: Annotated[
+        str | None,
+        typer.Option("--size", help="Scale to this and cut the overhang.", metavar="WxH"),
+    ] = None,
+    pipeline: options.Pipeline = "tiny",
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    threads: options.Threads = 0,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Leave damaged places of IN out.")
+    ] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Restyle a file; OUT is replaced only when all of it is done."""
+    from ..streaming.config import Options
+    from . import stylize as command
+
+    given = {"prompt": prompt, "strength": strength, "steps": steps, "seed": seed}
+    job = command.Job(
+        source=source,
+        target=target,
+        options=Options(pipeline, device, dtype, threads, max_sessions=1),
+        size=options.parse_size(size) if size else None,
+        controls={name: value for name, value in given.items() if value is not None},
+        texts=options.parse_settings(settings or []),
+        keep_going=keep_going,
+    )
+    command.run(job, as_json)
+
+
+@app.command()
 def bench(
     pipeline: options.Pipeline = "tiny",
     size: options.Size = None,

@@ -28,30 +28,19 @@ def parse_size(text: str) -> tuple[int, int]:
     return size
 
 
-def parse_settings(pairs: list[str]) -> dict[str, str | int | float | bool]:
-    """ "name=value" pairs as a mapping; a value is a truth value, a number or else text.
+def parse_settings(pairs: list[str]) -> dict[str, str]:
+    """ "name=value" pairs as a mapping.
 
     Raises:
         CallError: a pair without a name or without "=".
     """
-    settings: dict[str, str | int | float | bool] = {}
+    settings: dict[str, str] = {}
     for pair in pairs:
         name, sign, value = pair.partition("=")
         if not (sign and name.strip()):
             raise CallError(f"--set {pair!r}: write it as name=value")
-        settings[name.strip()] = _value(value)
+        settings[name.strip()] = value
     return settings
-
-
-def _value(text: str) -> str | int | float | bool:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for read in (int, float):
-        try:
-            return read(text)
-        except ValueError:
-            continue
-    return text
 
 
 def parse_steps(text: str) -> tuple[int, ...]:

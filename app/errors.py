@@ -13,3 +13,9 @@ class CallError(CommandError):
     """The command was called wrongly: nothing was tried. Exit code 2."""
 
     exit_code = 2
+
+
+class Interrupted(CommandError):
+    """The user stopped it (Ctrl-C). Exit code 130, as shells have it."""
+
+    exit_code = 130

@@ -65,6 +65,8 @@ class VideoFile:
         """Pictures that the decoder could only partly restore."""
         self.restamped = 0
         """Pictures whose stamp was missing or not after the one before."""
+        self.reached = 0.0
+        """Seconds from the first picture to the end of the last one that was read."""
         self._keep_going = keep_going
         self._container = _open(path)
         self._sinks: dict[int, PacketSink] = {}
@@ -72,6 +74,7 @@ class VideoFile:
         self.audio: tuple[AudioStream, ...] = tuple(self._container.streams.audio)
         self.time_base: Fraction = self.video.time_base or Fraction(1, 90_000)
         self._last: int | None = None
+        self._origin = 0
         self._early: list[Packet] = []
         self._started = False
         self._decoded = self._decode()
@@ -187,7 +190,9 @@ class VideoFile:
         if pts is None or (self._last is not None and pts <= self._last):
             pts = 0 if self._last is None else self._last + (step if pts is None else 1)
             self.restamped += 1
+        self._origin = pts if self._last is None else self._origin
         self._last = pts
+        self.reached = float((pts - self._origin + step) * self.time_base)
         return Picture(image, pts, float(pts * self.time_base))
 
 

@@ -61,7 +61,7 @@ def test_the_report_alone_goes_to_the_standard_output(capsys: pytest.CaptureFixt
     ("changes", "message"),
     [
         ({"steps": (1,)}, "no control `steps`"),
-        ({"controls": {"gain": 1}}, "gain: no such control"),
+        ({"controls": {"gain": "1"}}, "gain: no such control"),
         ({"options": Options("nonsense")}, "nonsense"),
         ({"options": Options("passthrough", width=33)}, "33x256"),
         ({"options": Options("passthrough", device="cuda:9")}, "cuda:9"),

@@ -7,13 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from millrace.app import cli, cli_config, cli_options
+from millrace.app import cli, cli_config, cli_options, control_values
 from millrace.app.errors import CallError
+from millrace.streaming.controls import Control
 from typer.testing import CliRunner
 
 COMMANDS = [
     [],
     ["serve"],
+    ["stylize"],
     ["bench"],
     ["doctor"],
     ["models"],
@@ -53,8 +55,18 @@ def test_a_bad_size_is_refused(text: str) -> None:
 
 
 def test_settings_become_values() -> None:
-    read = cli_options.parse_settings(["a=1", "b=0.5", "c=true", "d=a=b", "e="])
-    assert read == {"a": 1, "b": 0.5, "c": True, "d": "a=b", "e": ""}
+    texts = cli_options.parse_settings(["a=1", "b=.5", "c=on", "d=a=b", "e=", "f=7", "g=x"])
+    schema = (
+        Control("a", "", "int", 0),
+        Control("b", "", "float", 0.0),
+        Control("c", "", "bool", False),
+        Control("d", "", "text", ""),
+        Control("e", "", "text", ""),
+        Control("f", "", "text", ""),
+        Control("g", "", "int", 0),
+    )
+    read = control_values.read(schema, texts)
+    assert read == {"a": 1, "b": 0.5, "c": True, "d": "a=b", "e": "", "f": "7", "g": "x"}
 
 
 @pytest.mark.parametrize("pair", ["a", "=1", ""])
