@@ -1,0 +1,139 @@
+"""Every implementation of every operation equals the reference that defines it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from millrace.kernels.dispatch import TABLE, choose, explain
+from torch import Tensor
+
+Draw = Callable[..., Tensor]
+size = st.integers(1, 5)
+
+
+def even(most: int) -> st.SearchStrategy[int]:
+    return st.integers(1, most // 2).map(lambda half: 2 * half)
+
+
+def norm_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
+    return draw(rows, tokens, dim), draw(dim), 1e-6
+
+
+def modulate_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
+    return draw(rows, tokens, dim), draw(rows, 1, dim), draw(rows, 1, dim), 1e-6
+
+
+def gate_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
+    return draw(rows, tokens, dim), draw(rows, tokens, dim), draw(rows, 1, dim)
+
+
+def rope_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
+    angle = draw(rows, tokens, 1, max(dim // 4, 1)).float()
+    return draw(rows, tokens, 3, dim), angle.cos(), angle.sin()
+
+
+def attention_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
+    valid = draw(rows, tokens + 1) > 0
+    valid[:, 0] = True
+    keys = draw(2, rows, tokens + 1, 2, dim)
+    return draw(rows, 3, 2, dim), keys[0], keys[1], valid
+
+
+def ring_attention_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
+    valid = draw(rows, 4) > 0
+    valid[:, 2] = True
+    angle = draw(rows, 4, max(dim // 4, 1)).float()
+    memory = draw(2, rows, 4, tokens, 2, dim)
+    return draw(rows, 3, 2, dim), memory[0], memory[1], valid, angle.cos(), angle.sin()
+
+
+def ring_write_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
+    slots = draw(rows, 4).argsort(1)[:, :2]
+    return draw(rows, 4, tokens, dim), draw(rows, 2, tokens, dim), slots, draw(rows) > 0
+
+
+def picture_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
+    return ((draw(rows, 3, 2 * tokens, dim).float() / 2 + 0.5),)
+
+
+def i420_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
+    picture = (draw(rows, 3 * tokens, dim).float() * 80 + 128).clamp(0, 255)
+    return picture.to(torch.uint8), torch.float32
+
+
+def noise_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
+    seeds, chunks, steps = (draw(3, rows) * 1e6).long()
+    return seeds, chunks, steps, tokens * dim
+
+
+def flow_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
+    x, flow, noise = draw(3, rows, tokens, dim)
+    return x, flow, draw(rows), draw(rows), noise
+
+
+ARGUMENTS: dict[str, Callable[[Draw, int, int, int], Sequence[Any]]] = {
+    "attention": attention_arguments,
+    "flow_step": flow_arguments,
+    "gated_residual": gate_arguments,
+    "gaussian_noise": noise_arguments,
+    "i420_to_rgb": i420_arguments,
+    "modulated_layer_norm": modulate_arguments,
+    "rgb_to_i420": picture_arguments,
+    "ring_attention": ring_attention_arguments,
+    "ring_write": ring_write_arguments,
+    "rms_norm": norm_arguments,
+    "rope": rope_arguments,
+}
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 3e-2, torch.float64: 1e-6}
+
+
+def test_every_operation_is_tried_here() -> None:
+    assert sorted(ARGUMENTS) == sorted(TABLE)
+
+
+def test_what_runs_can_be_told() -> None:
+    told = explain("cpu")
+    assert sorted(told) == sorted(TABLE)
+    assert told["rope"] == choose("rope", "cpu").__name__
+    assert choose("rope", "some new device") is TABLE["rope"].reference
+
+
+def results(function: Callable[..., Any], arguments: Sequence[Any]) -> list[Tensor]:
+    """What a function returns, or, if it writes in place, its first argument afterwards."""
+    with torch.no_grad():
+        out = function(*arguments)
+    if out is None:
+        return [arguments[0]]
+    return list(out) if isinstance(out, tuple) else [out]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=lambda d: str(d).removeprefix("torch."))
+@pytest.mark.parametrize("name", ARGUMENTS)
+@settings(max_examples=15, deadline=None)
+@given(rows=size, tokens=size, dim=even(16), seed=st.integers(0, 99), strided=st.booleans())
+def test_implementations_equal_the_reference(
+    name: str, dtype: torch.dtype, rows: int, tokens: int, dim: int, seed: int, strided: bool
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> Tensor:
+        values = torch.randn(*shape[:-1], 2 * shape[-1], generator=generator).to(dtype)
+        return values[..., : shape[-1]] if strided else values[..., : shape[-1]].contiguous()
+
+    arguments = ARGUMENTS[name](draw, rows, tokens, dim)
+    for device, function in TABLE[name].implementations.items():
+        if device != "cpu" and not torch.cuda.is_available():
+            continue
+        ours, theirs = (
+            results(f, [a.clone() if isinstance(a, Tensor) else a for a in arguments])
+            for f in (function, TABLE[name].reference)
+        )
+        for mine, defined in zip(ours, theirs, strict=True):
+            assert mine.dtype == defined.dtype
+            within = 1.0 if defined.dtype == torch.uint8 else TOLERANCE[dtype]
+            torch.testing.assert_close(mine.double(), defined.double(), rtol=0, atol=within)
