@@ -24,8 +24,10 @@ USES_TORCH = {
     "calibrate",
     "diffusion",
     "engine",
+    "lanes",
+    "motion",
     "offline",
-    "passthrough",
+    "results",
     "transfer",
 }
 """Modules of streaming/ that may load torch. Whatever is not named here must not."""
