@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from . import photos
+from .faults import degrade
 from .scenes import Dice, Path, Shape, backdrop, draw, film, wander
 
 HELD_OUT_KINDS = ("pan", "zoom", "still", "objects")
 
 _CUT = 0.05
-_DROP = 0.15
 _LUMA = (0.299, 0.587, 0.114)
 
 
@@ -71,7 +71,7 @@ def render(
     noise = torch.Generator(device).manual_seed(int(seed) ^ 0x5EED)
     clean = torch.stack([_scene(dice, frames, size, device) for _ in range(clips)])
     clean = _cut(dice, clean)
-    return Clip(_degrade(dice, noise, clean), clean)
+    return Clip(degrade(dice, noise, clean), clean)
 
 
 def held_out_clip(
@@ -315,58 +315,3 @@ def _cut(dice: Dice, clean: Tensor) -> Tensor:
             # With a single clip the other scene is its own mirror image in other colours.
             clean[row, at:] = whole[(row + 1) % count, at:].flip(-1).roll(1, -3)
     return clean
-
-
-def _degrade(dice: Dice, noise: torch.Generator, clean: Tensor) -> Tensor:
-    """What the camera makes of the clean clips [B, T, 3, H, W]."""
-    count, frames = clean.shape[:2]
-    device = clean.device
-    source = torch.empty_like(clean)
-    source.normal_(generator=noise)
-    sigma = 0.06 * dice.uniform(0, 1, count, 1, 1, 1, 1) ** 2.5
-    shaky = (dice.uniform(0, 1, count, 1, 1, 1, 1) < 0.25).float()
-    flicker = 1 + 0.05 * shaky * dice.normal(count, frames, 1, 1, 1)
-    torch.addcmul(clean * flicker.to(device), source, sigma.to(device), out=source)
-    source.clamp_(0, 1)
-    for row in range(count):
-        if dice.chance(0.06):
-            source[row] = _soften(source[row])
-        if dice.chance(0.06):
-            source[row] = _blocky(source[row], dice.number(0.02, 0.08))
-        if frames > 1 and dice.chance(_DROP):
-            _lose(dice, source[row], 1 + dice.pick(frames - 1))
-    return source
-
-
-def _soften(frames: Tensor) -> Tensor:
-    """Slightly out of focus."""
-    return torch.nn.functional.avg_pool2d(frames, 3, 1, 1, count_include_pad=False)
-
-
-def _blocky(frames: Tensor, quantum: float) -> Tensor:
-    """Coarse block compression: 8x8 cosine coefficients rounded, the finer the coarser."""
-    at = torch.arange(8, dtype=torch.float32, device=frames.device)
-    basis = torch.cos(math.pi / 8 * (at[None, :] + 0.5) * at[:, None]) / 2
-    basis[0] /= math.sqrt(2)
-    lead, (height, width) = frames.shape[:-2], frames.shape[-2:]
-    blocks = frames.reshape(*lead, height // 8, 8, width // 8, 8).transpose(-3, -2)
-    steps = quantum * (1 + at[None, :] + at[:, None])
-    coefficients = basis @ blocks @ basis.T
-    rounded = torch.round(coefficients / steps) * steps
-    return (basis.T @ rounded @ basis).transpose(-3, -2).reshape(frames.shape).clamp(0, 1)
-
-
-def _lose(dice: Dice, frames: Tensor, at: int) -> None:
-    """Frame `at` of [T, 3, H, W] does not arrive whole; written in place."""
-    fault = dice.pick(4)
-    if fault <= 1:
-        frames[at] = frames[at - 1]
-    elif fault == 2:
-        frames[at] = 0.0
-    else:
-        size = frames.shape[-1]
-        side = max(size // 4, 8 * (1 + dice.pick(size // 16)))
-        top, left = dice.pick(size - side + 1), dice.pick(size - side + 1)
-        garbage = dice.uniform(0, 1, 3, side // 8, side // 8).to(frames.device)
-        garbage = garbage.repeat_interleave(8, -1).repeat_interleave(8, -2)
-        frames[at, :, top : top + garbage.shape[-2], left : left + garbage.shape[-1]] = garbage

@@ -100,6 +100,14 @@ def heldout_photos() -> tuple[Photo, ...]:
     return tuple(photo for photo in PHOTOS if photo.heldout)
 
 
+def credit_lines() -> str:
+    """One line per training photograph: name, licence, author and where it was taken from."""
+    return "\n".join(
+        f"{photo.name}: {photo.licence}, {photo.attribution} (from {photo.source})"
+        for photo in training_photos()
+    )
+
+
 def find(name: str) -> Photo:
     """The photograph of that name; KeyError lists the names there are."""
     for photo in PHOTOS:
