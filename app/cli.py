@@ -113,11 +113,16 @@ def serve(
 
 
 @app.command()
-def doctor(as_json: options.AsJson = False) -> None:
+def doctor(
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Measure again instead of reading the kept result.")
+    ] = False,
+    as_json: options.AsJson = False,
+) -> None:
     """Say what this machine has, what was chosen for it, and why."""
     from . import doctor as command
 
-    command.run(as_json)
+    command.run(as_json, measure)
 
 
 @app.command()

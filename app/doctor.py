@@ -3,29 +3,58 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from .. import assets
+from ..streaming.assemble import quiet_threads
+from ..streaming.clock import SystemClock
+from ..streaming.config import Options, resolve
 from . import machine
 
 
-def run(as_json: bool) -> None:
-    """Print the report."""
-    report = examine()
+def run(as_json: bool, fresh: bool) -> None:
+    """Print the report.
+
+    Args:
+        fresh: measure again, even where an earlier measurement is kept.
+    """
+    report = examine(fresh)
     if as_json:
         print(json.dumps(report, indent=2))
         return
     print("\n".join(lines(report)))
 
 
-def examine() -> dict[str, Any]:
-    """Machine, packages, torch, codecs, browser and shipped files, as plain data."""
+def examine(fresh: bool = False) -> dict[str, Any]:
+    """Machine, packages, torch, choices, codecs, browser and shipped files, as plain data."""
+    chosen = choices(fresh)  # first: it sets how torch waits, which only counts before its import
     return machine.facts() | {
         "torch": torch_facts(),
+        "chosen": chosen,
         "codecs": machine.codecs(),
         "browser": machine.browser(),
         "assets": asset_state(),
+    }
+
+
+def choices(fresh: bool) -> dict[str, Any]:
+    """What `serve` would run with here, why, and the measurement behind it."""
+    waiting = quiet_threads(os.environ)
+    from ..streaming.calibrate import measure
+
+    asked = Options()
+    facts = measure(asked, SystemClock(), fresh=fresh)
+    config = resolve(asked, facts)
+    return {
+        "device": config.device,
+        "dtype": config.dtype,
+        "threads": config.threads,
+        "schedule": config.schedule,
+        "reasons": [*config.choices, waiting],
+        "timings_ms": [asdict(timing) for timing in facts.timings],
     }
 
 
@@ -77,4 +106,5 @@ def lines(report: Mapping[str, Any]) -> list[str]:
         ("switches", " ".join(f"{k}={v}" for k, v in report["switches"].items()) or "none set"),
         ("files", "; ".join(broken) or f"{len(report['assets'])} shipped files intact"),
     ]
-    return [f"{name:<10} {text}" for name, text in rows]
+    chosen = [("chosen", reason) for reason in report["chosen"]["reasons"]]
+    return [f"{name:<10} {text}" for name, text in rows + chosen]
