@@ -6,13 +6,15 @@ One suite over all of them. To add a module, write a subclass of `Streaming` and
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Sequence
 
 import pytest
 import torch
+from millrace.models.autoencoder import PatchAutoencoder
 from millrace.models.conv import CausalConv3d
 from millrace.models.dit import CausalDiT
-from millrace.models.specs import TAEHVSpec
+from millrace.models.specs import TINY_AUTOENCODER, TAEHVSpec
 from millrace.models.state import State
 from millrace.models.taehv import TAEHVDecoder, TAEHVEncoder
 from torch import Tensor, nn
@@ -109,6 +111,21 @@ class Decoder(Encoder):
         return self.module.init_state(len(idents), 2, 1, "cpu", F64)
 
 
+class PatchDecoder(Streaming):
+    frame = (6, 3, 2)
+
+    def __init__(self) -> None:
+        spec = dataclasses.replace(TINY_AUTOENCODER, channels=6, coarse_width=8, fine_width=6)
+        self.module = PatchAutoencoder(spec).double()
+
+    def state(self, idents: Sequence[int], chunk: int) -> State:
+        return self.module.init_state(len(idents), 24, 16, "cpu", F64)
+
+    def step(self, x: Tensor, state: State, mask: Tensor | None) -> Tensor:
+        every = torch.ones(len(x), dtype=torch.bool)
+        return self.module.decode(x, state, every if mask is None else mask)
+
+
 class DiT(Streaming):
     """Two passes over each chunk, the second of which counts, then a commit.
 
@@ -164,6 +181,7 @@ KINDS = {
     "conv-stride": lambda: Conv(2),
     "taehv-encoder": Encoder,
     "taehv-decoder": Decoder,
+    "patch-decoder": PatchDecoder,
     "dit-relative": lambda: DiT("relative", stem=True),
     "dit-absolute": lambda: DiT("absolute", stem=True),
     "dit-wan": lambda: DiT("relative", stem=False),
