@@ -15,6 +15,16 @@ export class LatencyMeter {
   #counter = null;
   #waiting = new Map(); // rtp of the first picture of an epoch -> callback
 
+  // A new connection: its stamps have another origin, its counters begin anew.
+  clear() {
+    this.samples = [];
+    this.shown = this.missed = 0;
+    this.#counter = null;
+    this.#rtt = Infinity;
+    this.offsetMs = null;
+    for (const map of [this.#presented, this.#stamps, this.#waiting]) map.clear();
+  }
+
   // A picture was presented: metadata of requestVideoFrameCallback.
   frame(metadata) {
     const rtp = metadata.rtpTimestamp;

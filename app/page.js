@@ -33,10 +33,12 @@ class Page {
     this.stage.aspect(...info.size);
     this.panel.about(info);
     this.find('device-line').textContent = `${info.pipeline.title} · ${info.device.name}`;
+    this.find('what').textContent = info.pipeline.description;
     this.#listen();
     this.#buttons();
     this.#keys();
     this.#pickers();
+    this.#markPreset();
     setInterval(() => this.#tick(), 500);
   }
 
@@ -58,7 +60,16 @@ class Page {
     this.#sendValues(values);
   }
 
+  // Shows which preset the present values are.
+  #markPreset() {
+    this.info.presets.forEach(({ values }, i) => {
+      const same = Object.entries(values).every(([name, value]) => this.values[name] === value);
+      document.getElementById(`mr-preset-${i}`)?.setAttribute('aria-pressed', String(same));
+    });
+  }
+
   #sendValues(values) {
+    this.#markPreset();
     this.connection.send({ type: 'controls', values });
   }
 
@@ -124,6 +135,7 @@ class Page {
       if (detail.state === 'failed') this.source = null;
     });
     this.connection.addEventListener('track', ({ detail }) => {
+      this.meter.clear();
       this.stage.result(detail.stream, (metadata) => this.meter.frame(metadata));
     });
     this.connection.addEventListener('message', ({ detail }) => this.#message(detail));
@@ -184,8 +196,7 @@ class Page {
     this.notes = data;
     const line = document.querySelector('#mr-understood .mr-understood');
     if (!line) return;
-    const words = data.understood ?? Object.entries(data).map(([k, v]) => `${k}: ${v}`).join(', ');
-    line.textContent = Array.isArray(words) ? words.join(' + ') : String(words);
+    line.replaceChildren(...describe(data));
   }
 
   #state(name, label) {
@@ -204,6 +215,10 @@ class Page {
 
   #tick() {
     this.panel.draw();
+    const seen = this.running && this.meter.percentiles();
+    const fps = this.panel.stats?.fps_out;
+    this.find('chip').textContent =
+      seen && fps !== undefined ? `${Math.round(seen.p50)} ms · ${fps.toFixed(0)} fps` : '';
   }
 
   #ping() {
@@ -290,6 +305,22 @@ class Page {
     if (list.some((device) => device.deviceId === chosen)) select.value = chosen;
     this.find('devices').hidden = this.find('kind').value !== 'camera' || list.length < 2;
   }
+}
+
+// What a pipeline says of the prompt: [[name, weight], ...] and the words it does not know.
+function describe({ understood, unknown = [], ...rest }) {
+  const part = (tag, words) => Object.assign(document.createElement(tag), { textContent: words });
+  const nodes = [];
+  if (Array.isArray(understood)) {
+    const names = understood.map(([name, weight]) =>
+      understood.length > 1 ? `${name} ${Math.round(weight * 100)} %` : name,
+    );
+    if (names.length) nodes.push('Understood as ', part('b', names.join(' + ')), '.');
+  }
+  if (unknown.length) nodes.push(part('i', ` Not understood: ${unknown.join(', ')}.`));
+  const more = Object.entries(rest).map(([name, value]) => `${name}: ${value}`);
+  if (more.length) nodes.push(` ${more.join(', ')}`);
+  return nodes;
 }
 
 const PARTS = ['.mr-top', '.mr-stage', '.mr-panel'];

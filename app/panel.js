@@ -16,12 +16,14 @@ const STAGES = {
   encode: 'Into the model',
   model: 'Model',
   decode: 'Out of the model',
+  total: 'Server part in all',
   send: 'To the encoder',
 };
 
 export class Panel {
   constructor(element, meter) {
     this.meter = meter;
+    this.panel = element.querySelector('.mr-panel');
     this.parts = {};
     for (const part of element.querySelectorAll('[data-part]')) {
       this.parts[part.dataset.part] = part;
@@ -44,20 +46,25 @@ export class Panel {
   }
 
   draw() {
+    this.panel.toggleAttribute('data-idle', !this.stats);
     this.#latency();
     if (!this.stats) return;
     const s = this.stats;
     this.#put('fps-in', rate(s.fps_in));
     this.#put('fps-out', rate(s.fps_out));
     this.#put('steps', s.steps ?? '–');
-    this.#put('queue', s.queue ?? s.egress_queue ?? 0);
+    this.#put('queue', s.queue ?? 0);
     this.#drops({ ...s.drops, browser: this.meter.missed });
     this.#stages(s);
   }
 
   clear() {
     this.stats = null;
+    this.meter.clear();
     for (const name of ['p50', 'p95', 'fps-in', 'fps-out', 'steps', 'queue']) this.#put(name, '–');
+    this.#put('rtt', '');
+    this.#drops({});
+    this.#list('stages', [['Model', '–']]);
   }
 
   #latency() {
@@ -79,7 +86,7 @@ export class Panel {
 
   #spark() {
     const canvas = this.parts.spark;
-    const samples = this.meter.samples;
+    const samples = this.meter.samples.toSorted((a, b) => a.at - b.at);
     const context = canvas.getContext('2d');
     const { width: w, height: h } = canvas;
     context.clearRect(0, 0, w, h);
@@ -102,7 +109,8 @@ export class Panel {
   }
 
   #stages(s) {
-    const stages = { ...(s.stages_ms ?? s.stages ?? {}), send: s.send_ms };
+    const { total, ...parts } = s.stages ?? {};
+    const stages = { ...parts, send: s.send_ms, total };
     const rows = Object.entries(stages).flatMap(([name, value]) => {
       const ms = typeof value === 'object' && value ? value.p50 : value;
       return typeof ms === 'number' ? [[STAGES[name] ?? name, `${ms.toFixed(1)} ms`]] : [];

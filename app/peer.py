@@ -15,6 +15,7 @@ from aiortc import RTCDataChannel, RTCPeerConnection, RTCRtpSender, RTCSessionDe
 from ..streaming.clock import Clock
 from ..streaming.controls import ControlError
 from ..streaming.host import Event, Output, Session
+from ..streaming.pacing import Pacer
 from . import channel, encoders, rtc_patches
 from .settings import ServerSettings
 from .stamps import Stamps
@@ -37,6 +38,8 @@ class Surroundings:
 
     settings: ServerSettings
     clock: Clock
+    chunk: int
+    """Pictures that the pipeline gives out at once."""
     executor: Executor
     """For scaling pictures; encoding has the loop's default executor to itself."""
 
@@ -59,7 +62,8 @@ class Peer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._sender: RTCRtpSender | None = None
         self._stamps = Stamps()
-        self.track = OutTrack(shared.clock, self.counts, self._on_sent)
+        pacer: Pacer[Output] = Pacer(shared.settings.fps, shared.chunk)
+        self.track = OutTrack(shared.clock, self.counts, pacer, self._on_sent)
         self._pending: list[str] = []
         pc.on("connectionstatechange", self._on_state)
         pc.on("datachannel", self._on_channel)
@@ -202,7 +206,6 @@ class Peer:
             "received": self.counts.received,
             "sent": self.counts.sent,
             "repeated": self.counts.repeated,
-            "egress_queue": self.track.queued,
             "source_size": inbound,
             "send_ms": self._stamps.send_ms(),
             "state": self.session.state,

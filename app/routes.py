@@ -29,7 +29,8 @@ SCRIPTS = (
     "recorder.js",
     "words.js",
 )
-CLIENT = {name: "text/javascript" for name in SCRIPTS} | {"client.css": "text/css"}
+STYLES = ("client.css", "controls.css")
+CLIENT = dict.fromkeys(SCRIPTS, "text/javascript") | dict.fromkeys(STYLES, "text/css")
 """The only files of this package that are served; a request picks one by name, never by path."""
 PICTURES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 CLIP = "clip.mp4"

@@ -49,13 +49,15 @@ class Rtc:
     scaling and the host's blocking calls have executors of their own.
     """
 
-    def __init__(self, host: Host, settings: ServerSettings, clock: Clock | None = None) -> None:
+    def __init__(
+        self, host: Host, settings: ServerSettings, chunk: int = 1, clock: Clock | None = None
+    ) -> None:
         self._host = host
         self._settings = settings
         self._encode = ThreadPoolExecutor(settings.encode_threads, thread_name_prefix="encode")
         self._scale = ThreadPoolExecutor(1, thread_name_prefix="scale")
         self._calls = ThreadPoolExecutor(2, thread_name_prefix="host-call")
-        self._shared = Surroundings(settings, clock or SystemClock(), self._scale)
+        self._shared = Surroundings(settings, clock or SystemClock(), chunk, self._scale)
         self._peers: dict[str, Peer] = {}
         self._past = Counts()
         self.opened = 0

@@ -37,7 +37,7 @@ def create_app(host: Host, settings: ServerSettings, info: HostInfo | None = Non
     from . import ui
 
     info = info or host.ready()
-    rtc = Rtc(host, settings)
+    rtc = Rtc(host, settings, info.pipeline.chunk)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -18,6 +18,7 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from ..streaming.clock import Clock
 from ..streaming.frames import PTS_RATE, Frame
 from ..streaming.host import Output, Session
+from ..streaming.pacing import Pacer
 from .rtc_patches import ReceiverClock
 
 TIME_BASE = Fraction(1, PTS_RATE)
@@ -139,64 +140,43 @@ class Sent:
 
 
 class OutTrack(MediaStreamTrack):
-    """The picture that goes back to the browser.
+    """The picture that goes back to the browser, when the pacer says that it is its time.
 
-    Takes outputs from `offer` (loop thread only), keeps at most `depth` of them, oldest dropped,
-    and stamps each with the time at which it leaves: with the source's stamps the browser's jitter
-    buffer would take the model's delay for network jitter and add a second of its own (measured).
-    When nothing comes for `patience` seconds the last picture is sent again, so that a browser that
-    joins late or lost packets still gets one.
+    Takes outputs from `offer` (loop thread only). Stamps each with the time at which it leaves:
+    with the source's stamps the browser's jitter buffer would take the model's delay for network
+    jitter and add a second of its own (measured). When nothing comes, as while a worker is started
+    again, the last picture is sent again, so that the connection and its decoder stay alive.
     """
 
     kind = "video"
 
     def __init__(
-        self,
-        clock: Clock,
-        counts: Counts,
-        on_sent: Callable[[Sent], None],
-        depth: int = 8,
-        patience: float = 0.5,
+        self, clock: Clock, counts: Counts, pacer: Pacer[Output], on_sent: Callable[[Sent], None]
     ) -> None:
         super().__init__()
         self._clock = clock
         self._origin = clock.now()
         self._counts = counts
+        self._pacer = pacer
         self._on_sent = on_sent
-        self._patience = patience
-        self._outputs: deque[Output] = deque(maxlen=depth)
         self._arrived = asyncio.Event()
         self._last: Frame | None = None
         self._last_pts = -1
 
     def offer(self, output: Output) -> None:
-        """Queue one picture; the oldest leaves when there is no room."""
-        if len(self._outputs) == self._outputs.maxlen:
-            self._counts.drops["egress"] += 1
-        self._outputs.append(output)
+        """Hand one picture to the pacer; when it holds too many, it lets the oldest go."""
+        self._pacer.push(output, output.frame.captured_at, self._clock.now())
         self._arrived.set()
-
-    @property
-    def queued(self) -> int:
-        return len(self._outputs)
-
-    @property
-    def last_pts(self) -> int:
-        """Stamp of the last picture handed to the encoder, in 1/90000 s; -1 before the first."""
-        return self._last_pts
 
     async def recv(self) -> av.VideoFrame:
         output = await self._next()
-        if self.readyState != "live":
-            raise MediaStreamError
         frame = output.frame if output else self._last
         assert frame is not None
         self._last = frame
-        self._last_pts = max(int((self._clock.now() - self._origin) * PTS_RATE), self._last_pts + 1)
-        if output is None:
-            self._counts.repeated += 1
-        else:
-            self._counts.sent += 1
+        elapsed = int((self._clock.now() - self._origin) * PTS_RATE)
+        self._last_pts = max(elapsed, self._last_pts + 1)
+        self._count()
+        if output is not None:
             self._on_sent(Sent(self._last_pts, output))
         return as_video(frame, self._last_pts)
 
@@ -205,15 +185,27 @@ class OutTrack(MediaStreamTrack):
         self._arrived.set()
 
     async def _next(self) -> Output | None:
-        """The next picture, or None when it is time to repeat the last one."""
-        while not self._outputs and self.readyState == "live":
+        """The next picture at its time, or None when it is time to repeat the last one.
+
+        Raises:
+            MediaStreamError: the track was stopped.
+        """
+        while self.readyState == "live":
+            now = self._clock.now()
+            decision = self._pacer.decide(now)
+            if decision.action != "wait":
+                return decision.item
             self._arrived.clear()
-            try:
-                async with asyncio.timeout(self._patience if self._last else None):
+            with contextlib.suppress(TimeoutError):
+                wait = None if decision.until is None else max(decision.until - now, 0.0)
+                async with asyncio.timeout(wait):
                     await self._arrived.wait()
-            except TimeoutError:
-                return None
-        return self._outputs.popleft() if self._outputs else None
+        raise MediaStreamError
+
+    def _count(self) -> None:
+        pacer = self._pacer
+        self._counts.sent, self._counts.repeated = pacer.sent, pacer.repeated
+        self._counts.drops["egress"] = pacer.skipped
 
 
 def as_video(frame: Frame, pts: int) -> av.VideoFrame:

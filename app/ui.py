@@ -7,20 +7,25 @@ channel (`page.js`), so moving a slider costs one small message and no queue.
 from __future__ import annotations
 
 import json
-from html import escape
 from importlib.resources import files
 from typing import Any
+from urllib.parse import quote
 
 import gradio as gr
 from fastapi import FastAPI
+from gradio.components import Component
 
-from ..streaming.controls import Control
+from .. import assets
+from ..streaming.controls import MAX_TEXT, Control
 from ..streaming.host import HostInfo
 from ..streaming.pipeline import Preset
 
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+IN_SIGHT = 2
+"""Controls besides the texts that are drawn unfolded."""
 BOOT = "import('/client/page.js').then((page) => page.boot())"
 HEAD = """<link rel="stylesheet" href="/client/client.css">
+<link rel="stylesheet" href="/client/controls.css">
 <link rel="icon" href="data:,">
 <meta name="viewport" content="width=device-width, initial-scale=1">"""
 
@@ -76,36 +81,49 @@ def _part(name: str, elem_id: str) -> gr.HTML:
 
 
 def _controls(info: HostInfo) -> None:
-    schema = info.pipeline.controls
-    texts = [c for c in schema if c.kind == "text"]
-    drawn: dict[str, gr.components.Component] = {c.name: _draw(c) for c in texts}
+    """All declared controls: texts, presets, the first numbers in sight, the rest folded away."""
+    texts = [c for c in info.pipeline.controls if c.kind == "text"]
+    others = [c for c in info.pipeline.controls if c.kind != "text"]
+    drawn: dict[str, Component] = {c.name: _draw(c) for c in texts}
     if texts:
-        gr.HTML(
-            '<p class="mr-understood" aria-live="polite"></p>',
-            elem_id="mr-understood",
-            padding=False,
-        )
-    buttons = [_preset_button(preset, i) for i, preset in enumerate(info.pipeline.presets)]
-    drawn |= {c.name: _draw(c) for c in schema if c.kind != "text"}
+        note = '<p class="mr-understood" aria-live="polite"></p>'
+        gr.HTML(note, elem_id="mr-understood", padding=False, apply_default_css=False)
+    buttons = []
+    if info.pipeline.presets:
+        with gr.Row(elem_id="mr-presets"):
+            buttons = [_preset_button(p, i) for i, p in enumerate(info.pipeline.presets)]
+    drawn |= {c.name: _draw(c) for c in others[:IN_SIGHT]}
+    if others[IN_SIGHT:]:
+        with gr.Accordion("More", open=False, elem_id="mr-more"):
+            drawn |= {c.name: _draw(c) for c in others[IN_SIGHT:]}
     for button, preset in zip(buttons, info.pipeline.presets, strict=True):
         _wire_preset(button, preset, drawn)
-    gr.Button("Forget the past", elem_id="mr-reset", size="sm").click(
-        None, None, None, js="() => { window.millrace?.reset(); }"
-    )
+    with gr.Row(elem_id="mr-actions"):
+        _actions(drawn)
 
 
-def _draw(control: Control) -> gr.components.Component:
+def _actions(drawn: dict[str, Component]) -> None:
+    forget = gr.Button("Forget the past", elem_id="mr-reset", size="sm")
+    forget.click(None, None, None, js="() => { window.millrace?.reset(); }")
+    if "seed" in drawn:
+        roll = "const v = Math.floor(Math.random() * 2 ** 31); window.millrace?.set('seed', v);"
+        again = gr.Button("New seed", elem_id="mr-new-seed", size="sm")
+        again.click(None, None, [drawn["seed"]], js=f"() => {{ {roll} return v; }}")
+
+
+def _draw(control: Control) -> Component:
     """One control of the schema as a Gradio component whose changes go to the data channel."""
     name = json.dumps(control.name)
     send = f"(v) => {{ window.millrace?.set({name}, v); }}"
     later = f"(v) => {{ window.millrace?.set({name}, v, true); }}"
-    common = {
+    common: dict[str, Any] = {
         "label": control.label,
         "info": control.help or None,
         "elem_id": f"mr-c-{control.name}",
     }
     if control.kind == "text":
-        box = gr.Textbox(str(control.default), lines=2, max_lines=4, max_length=2000, **common)
+        common |= {"info": None, "placeholder": control.help, "max_length": MAX_TEXT}
+        box = gr.Textbox(str(control.default), lines=2, max_lines=4, **common)
         box.input(None, [box], None, js=later)
         return box
     if control.kind == "bool":
@@ -119,7 +137,7 @@ def _draw(control: Control) -> gr.components.Component:
     return _draw_number(control, common, send)
 
 
-def _draw_number(control: Control, common: Any, send: str) -> gr.components.Component:
+def _draw_number(control: Control, common: Any, send: str) -> Component:
     whole = control.kind == "int"
     low, high, value = control.minimum, control.maximum, float(control.default)
     if low is None or high is None or (whole and high - low > 1000):
@@ -137,9 +155,7 @@ def _preset_button(preset: Preset, index: int) -> gr.Button:
     return gr.Button(preset.name, elem_id=f"mr-preset-{index}", elem_classes="mr-preset", size="sm")
 
 
-def _wire_preset(
-    button: gr.Button, preset: Preset, drawn: dict[str, gr.components.Component]
-) -> None:
+def _wire_preset(button: gr.Button, preset: Preset, drawn: dict[str, Component]) -> None:
     """A press sets the model's controls at once and shows the values in their components."""
     names = [name for name in preset.values if name in drawn]
     values = json.dumps(dict(preset.values))
@@ -151,8 +167,9 @@ def _wire_preset(
 
 def preset_css(info: HostInfo) -> str:
     """Pictures of the presets, as backgrounds of their buttons."""
-    return "\n".join(
-        f"#mr-preset-{i} {{ --picture: url('/assets/preset/{escape(p.image, quote=True)}'); }}"
-        for i, p in enumerate(info.pipeline.presets)
-        if p.image
-    )
+    rules = []
+    for i, preset in enumerate(info.pipeline.presets):
+        have = preset.image and files(assets).joinpath(preset.image).is_file()
+        picture = f" --picture: url('/assets/preset/{quote(preset.image)}');" if have else ""
+        rules.append(f"#mr-preset-{i} {{ --n: {i};{picture} }}")
+    return "\n".join(rules)
