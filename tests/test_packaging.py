@@ -21,7 +21,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 FOLDERS = ("kernels", "assets", "models", "streaming", "app")
 DATA = {
     "app": (".js", ".css", ".html"),
-    "assets": (".safetensors", ".json", ".mp4", ".png", ".md"),
+    "assets": (".safetensors", ".json", ".mp4", ".png", ".jpg", ".md"),
 }
 
 
