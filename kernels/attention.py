@@ -35,14 +35,19 @@ def attention_reference(query: Tensor, key: Tensor, value: Tensor, valid: Tensor
 
 @implementation("attention", "cpu")
 def _attention_cpu(query: Tensor, key: Tensor, value: Tensor, valid: Tensor | None) -> Tensor:
-    """The reference, save in bfloat16, where two plain products take half the time.
+    """The reference, save in bfloat16, where fused attention is slow without matrix units.
 
-    While training it stays with the reference, which keeps no scores for the backward pass.
+    Running, two plain products take half its time. Training, they would keep all scores for the
+    backward pass; there float32 is the faster type, four times in the backward pass.
     """
     if valid is not None and bool(valid.all()):
         valid = None  # Nothing waits for a device here, and a mask costs a tenth of the whole.
-    if query.dtype != torch.bfloat16 or torch.is_grad_enabled():
+    if value.dtype != torch.bfloat16:
         return attention_reference(query, key, value, valid)
+    if torch.is_grad_enabled():
+        with torch.autocast("cpu", enabled=False):
+            wide = attention_reference(query.float(), key.float(), value.float(), valid)
+        return wide.to(value.dtype)
     scaled = query.transpose(1, 2) * query.shape[-1] ** -0.5
     scores = scaled @ key.permute(0, 2, 3, 1)
     if valid is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn as nn
@@ -47,7 +48,7 @@ class MemBlock(nn.Module):
         """[rows, frames, width, h, w] -> the same shape."""
         past = memory.extend(x, mask)[:, :-1].flatten(0, 1)
         now = x.flatten(0, 1)
-        first: nn.Conv2d = self.conv[0]  # type: ignore[assignment]
+        first = cast(nn.Conv2d, self.conv[0])
         # The weight split over (now, past) spares joining the two: half the memory traffic.
         weight_now, weight_past = first.weight.split(self.width, 1)
         hidden = functional.conv2d(now, weight_now, first.bias, padding=1)

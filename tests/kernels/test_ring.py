@@ -63,3 +63,18 @@ def test_hidden_keys_have_no_influence_at_all(dtype: torch.dtype) -> None:
         plain = attention(query.to(dtype), key.to(dtype), value.to(dtype), valid)
         shouted = attention(query.to(dtype), loud[0].to(dtype), loud[1].to(dtype), valid)
     assert torch.equal(plain, shouted)
+
+
+def test_training_in_half_precision_keeps_gradients() -> None:
+    given = [torch.randn(2, 5, 2, 8, requires_grad=True) for _ in range(3)]
+    attention(*given).square().sum().backward()
+    exact = [g.grad.clone() for g in given if g.grad is not None]
+    for g in given:
+        g.grad = None
+    with torch.autocast("cpu", torch.bfloat16):
+        # As in a model: norms leave queries and keys wide, a linear layer makes values narrow.
+        out = attention(given[0], given[1], given[2].bfloat16())
+    assert out.dtype == torch.bfloat16
+    out.float().square().sum().backward()
+    for g, wanted in zip(given, exact, strict=True):
+        torch.testing.assert_close(g.grad, wanted, rtol=0, atol=0.05)
