@@ -78,6 +78,7 @@ def run(plan: Plan) -> None:
         "model": plan.options.pipeline,
         "size": [plan.options.width, plan.options.height],
         "seconds": plan.seconds,
+        "random_weights": bool(plan.options.settings.get("random_weights")),
         "environment": _environment(built, load_before),
         "runs": runs,
     }

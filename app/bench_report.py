@@ -89,9 +89,10 @@ def peak_memory_mb() -> float:
 def table(report: Mapping[str, Any]) -> list[str]:
     """The report as text."""
     environment = report["environment"]
+    random = ", random weights" if report["random_weights"] else ""
     lines = [
         f"{report['model']} at {report['size'][0]}x{report['size'][1]} on {environment['device']}, "
-        f"{environment['dtype']}, {environment['threads']} threads",
+        f"{environment['dtype']}, {environment['threads']} threads{random}",
         f"{environment['cpu']['model']}, {environment['cpu']['usable_cores']:g} cores, "
         f"load {environment['load_average_before'][:1] or ['?']} before",
         "",

@@ -197,6 +197,10 @@ def bench(
     dtype: options.Dtype = "auto",
     threads: options.Threads = 0,
     settings: options.Settings = None,
+    random_weights: Annotated[
+        bool,
+        typer.Option("--random-weights", help="The model's speed without its weights or looks."),
+    ] = False,
     report: Annotated[
         str | None,
         typer.Option("--json", metavar="PATH", help="Write the numbers here; - prints them."),

@@ -18,7 +18,7 @@ from ..streaming.clock import Clock, SystemClock
 from ..streaming.config import Options
 from ..streaming.controls import ControlError, Controls
 from ..streaming.frames import PTS_RATE, Frame
-from ..streaming.host import HostRefused, Output
+from ..streaming.host import Event, HostRefused, Output
 from . import control_values, files_out, geometry, local_engine
 from .errors import CallError, CommandError, Interrupted
 from .files import BrokenInput, VideoFile, planes_of
@@ -88,6 +88,7 @@ class Work:
         self._clock = clock
         self._stamps: dict[int, int] = {}
         self._broken: BrokenInput | None = None
+        self._said: Mapping[str, Any] = {}
         self._began = clock.now()
         info = built.info.pipeline
         try:
@@ -164,12 +165,21 @@ class Work:
 
         try:
             yield from offline.run(
-                self._built.engine, frames, self._controls, fps=float(self._video.rate)
+                self._built.engine,
+                frames,
+                self._controls,
+                fps=float(self._video.rate),
+                on_event=self._hear,
             )
         except (HostRefused, ControlError) as error:
             raise CallError(str(error)) from error
         except PipelineError as error:
             raise CommandError(f"the model failed: {error}") from error
+
+    def _hear(self, event: Event) -> None:
+        """Keep what the model says about its controls: how it understood the prompt."""
+        if event.kind == "notes":
+            self._said = event.data
 
     def _progress(self) -> tqdm[Any]:
         return tqdm(
@@ -196,7 +206,8 @@ class Work:
             "device": info.device,
             "dtype": info.dtype,
             "threads": info.threads,
-            "notes": [*self._geometry.notes, *notes, *self._trouble()],
+            "said": dict(self._said),
+            "notes": [*understood(self._said), *self._geometry.notes, *notes, *self._trouble()],
         }
 
     def _trouble(self) -> list[str]:
@@ -213,6 +224,17 @@ class Work:
                 f"the file ends after {video.reached:.1f} s, its header says {video.seconds:.1f} s"
             )
         return found
+
+
+def understood(said: Mapping[str, Any]) -> list[str]:
+    """A model's notes on its prompt, as sentences."""
+    found = []
+    if said.get("understood"):
+        parts = ", ".join(f"{name} {share:.0%}" for name, share in said["understood"])
+        found.append(f"prompt understood as {parts}")
+    if said.get("unknown"):
+        found.append(f"words it does not know: {', '.join(said['unknown'])}")
+    return found
 
 
 def _left(partial: Path | None) -> str:

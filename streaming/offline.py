@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from .clock import Clock, SystemClock
 from .config import EngineConfig
@@ -23,6 +23,7 @@ def run(
     *,
     fps: float = 30.0,
     clock: Clock | None = None,
+    on_event: Callable[[Event], None] = lambda event: None,
 ) -> Iterator[Output]:
     """Send all frames through and give the outputs in order, one for each frame, as they come.
 
@@ -35,6 +36,7 @@ def run(
         controls: values that differ from the pipeline's defaults, or all of them.
         fps: the nominal rate of the source; pipelines may use it, nothing waits for it.
         clock: for `Output.finished_at`, when `source` is a pipeline.
+        on_event: hears what is not a picture: the pipeline's notes, say.
 
     Raises:
         HostRefused: a size that the pipeline does not take, or no place is free.
@@ -54,7 +56,7 @@ def run(
         f"offline-{id(out)}",
         StreamConfig(first.width, first.height, fps),
         controls if isinstance(controls, Controls) else defaults(schema, controls),
-        lambda item: _sort(item, out, closed),
+        lambda item: _sort(item, out, closed, on_event),
         lossless=True,
     )
     try:
@@ -89,8 +91,15 @@ def _checked(frame: Frame, first: Frame) -> Frame:
     return frame
 
 
-def _sort(item: Output | Event, out: list[Output], closed: list[str]) -> None:
+def _sort(
+    item: Output | Event,
+    out: list[Output],
+    closed: list[str],
+    on_event: Callable[[Event], None],
+) -> None:
     if isinstance(item, Output):
         out.append(item)
-    elif item.kind == "closed":
+        return
+    if item.kind == "closed":
         closed.append(item.message)
+    on_event(item)

@@ -24,6 +24,11 @@ class Negative(Passthrough):
     def step(self, batch):
         return [work.done(1 - work.frames) for work in batch]
 
+class Talks(Negative):
+    def step(self, batch):
+        notes = {"understood": [["oil", 0.75], ["camera", 0.25]], "unknown": ["gloop"]}
+        return [work.done(work.frames, **notes) for work in batch]
+
 class Breaks(Negative):
     def step(self, batch):
         if batch[0].index == 7:
@@ -93,6 +98,13 @@ def test_every_picture_is_restyled_in_its_place(tmp_path: Path, video: Path, sty
     expected = [255 - (20 + 10 * number) for number in range(20)]
     assert levels(tmp_path / "out.mp4") == pytest.approx(expected, abs=3)
     assert left(tmp_path) == {"out.mp4"}
+
+
+def test_what_the_model_understood_is_told(tmp_path: Path, video: Path, stylize: Call) -> None:
+    code, out, _ = stylize(video, tmp_path / "out.mp4", "--model", "stylize_models:Talks")
+    assert code == 0
+    assert "prompt understood as oil 75%, camera 25%" in out
+    assert "words it does not know: gloop" in out
 
 
 def test_a_size_and_controls_are_taken(tmp_path: Path, video: Path, stylize: Call) -> None:
