@@ -20,6 +20,9 @@ from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 
 RTP_RATE = 90_000
 """RTP clock of every video payload (RFC 3551 section 5)."""
+STAMPS = Fraction(1, RTP_RATE)
+"""Time base of the encoders. PyAV rounds a frame's stamp to it in place before aiortc reads the RTP
+timestamp off the frame; with any other base the stamps that the page gets would miss by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ class LiveVp8Encoder(_LiveRate, Vp8Encoder):
     def _open(self, width: int, height: int) -> Any:
         codec = av.CodecContext.create("libvpx", "w")
         codec.width, codec.height, codec.pix_fmt = width, height, "yuv420p"
+        codec.time_base = STAMPS
         codec.bit_rate = self._target
         codec.gop_size = 3000
         codec.qmin, codec.qmax = 2, 56
@@ -119,8 +123,7 @@ class LiveH264Encoder(_LiveRate, H264Encoder):
         codec.width, codec.height, codec.pix_fmt = width, height, "yuv420p"
         codec.bit_rate = self._target
         codec.framerate = Fraction(self.rate.fps).limit_denominator(1001)
-        # Stamps keep their full resolution: at 1/fps two frames of a jittery stream share one.
-        codec.time_base = Fraction(1, RTP_RATE)
+        codec.time_base = STAMPS
         codec.options = {"preset": "superfast", "tune": "zerolatency", "level": "31"}
         codec.profile = "Baseline"
         return codec

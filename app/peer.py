@@ -10,7 +10,19 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
-from aiortc import RTCDataChannel, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
+from aiortc import (
+    RTCDataChannel,
+    RTCPeerConnection,
+    RTCRtpSender,
+    RTCSessionDescription,
+    sdp,
+)
+from aiortc.exceptions import (
+    InternalError,
+    InvalidAccessError,
+    InvalidStateError,
+    OperationError,
+)
 
 from ..streaming.clock import Clock
 from ..streaming.controls import ControlError
@@ -53,7 +65,7 @@ class Peer:
         self.pc = pc
         self.session: Session | None = None
         self.counts = Counts()
-        self.closed = False
+        self._closing: asyncio.Future[None] | None = None
         self._shared = shared
         self._on_closed = on_closed
         self._loop = asyncio.get_running_loop()
@@ -69,6 +81,10 @@ class Peer:
         pc.on("datachannel", self._on_channel)
 
     @property
+    def closed(self) -> bool:
+        return self._closing is not None
+
+    @property
     def id(self) -> str:
         return self.session.id if self.session else ""
 
@@ -77,7 +93,7 @@ class Peer:
         return str(self.pc.connectionState)
 
     async def answer(self, offer: str, session: Session) -> str:
-        """Take an offer and return the answer, with all candidates of this side in it.
+        """Take an offer that passed `check_offer`; the answer holds all candidates of this side.
 
         Raises:
             BadOffer: aiortc cannot make sense of the offer, or it holds no video both ways.
@@ -85,13 +101,13 @@ class Peer:
         self.session = session
         try:
             await self.pc.setRemoteDescription(RTCSessionDescription(offer, "offer"))
-        except _SDP_ERRORS as error:
+        except SDP_ERRORS as error:
             log.info("offer refused: %r", error)
-            raise BadOffer("the SDP offer cannot be used: it is malformed") from None
-        video = [t for t in self.pc.getTransceivers() if t.kind == "video"]
-        if len(video) != 1:
-            raise BadOffer(f"the offer has {len(video)} video sections; expected one")
-        return await self._negotiate(video[0], session)
+            raise BadOffer(
+                "the SDP offer cannot be used: it is malformed, or has no VP8 or H264 video"
+            ) from None
+        (video,) = self.pc.getTransceivers()
+        return await self._negotiate(video, session)
 
     async def _negotiate(self, video: Any, session: Session) -> str:
         settings, config = self._shared.settings, session.config
@@ -103,7 +119,7 @@ class Peer:
             _prefer(video, settings.codec)
         try:
             await self.pc.setLocalDescription(await self.pc.createAnswer())
-        except _SDP_ERRORS as error:
+        except SDP_ERRORS as error:
             log.info("offer refused: %r", error)
             raise BadOffer("the offer has no video codec in common: VP8 or H264") from None
         codec = video._codecs[0]
@@ -229,22 +245,60 @@ class Peer:
                 self._spawn(self.close("an error in the server ended this session"))
 
     async def close(self, reason: str) -> None:
-        """Free the session and the connection. Idempotent."""
-        if self.closed:
-            return
-        self.closed = True
+        """Free the session and the connection. Idempotent; returns when all is done."""
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close(reason))
+        # Whoever asks may be one of the tasks that closing cancels.
+        await asyncio.shield(self._closing)
+
+    async def _close(self, reason: str) -> None:
         if self.session is not None:
             self.session.close(reason)
         self._on_closed(self, reason)
-        current = asyncio.current_task()
-        for task in self._tasks - ({current} if current else set()):
+        for task in self._tasks:
             task.cancel()
         self.track.stop()
-        await self.pc.close()
+        try:
+            await self.pc.close()
+        except SDP_ERRORS as error:
+            # aiortc cannot close a connection whose offer it refused half-way; nothing is open yet.
+            log.info("peer %s closed by halves: %r", self.id, error)
 
 
-_SDP_ERRORS = (ValueError, KeyError, IndexError, AttributeError, TypeError, AssertionError)
-"""What aiortc raises on descriptions that it cannot read; it has no exception of its own for it."""
+SDP_ERRORS = (
+    ValueError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    TypeError,
+    AssertionError,
+    StopIteration,
+    RuntimeError,  # what a StopIteration becomes in a coroutine
+    InternalError,
+    InvalidAccessError,
+    InvalidStateError,
+    OperationError,
+)
+"""What aiortc raises on descriptions that it cannot use: four of its own, without a common base,
+and whatever its parser trips over."""
+
+
+def check_offer(text: str) -> None:
+    """Refuse what cannot become a session before anything is opened for it.
+
+    Raises:
+        BadOffer: not SDP, or not one video section, at most one for data, and nothing else.
+    """
+    try:
+        kinds = sorted(media.kind for media in sdp.SessionDescription.parse(text).media)
+    except SDP_ERRORS as error:
+        log.info("offer refused: %r", error)
+        raise BadOffer("the offer is no valid SDP") from None
+    if kinds not in (["video"], ["application", "video"]):
+        raise BadOffer(
+            f"the offer has the sections {', '.join(kinds) or 'none'}; expected one video and one "
+            "application section (the data channel)"
+        )
 
 
 def _prefer(transceiver: Any, codec: str) -> None:

@@ -17,7 +17,7 @@ from ..streaming.clock import Clock, SystemClock
 from ..streaming.host import Host
 from ..streaming.pipeline import StreamConfig
 from .ice import peer_configuration
-from .peer import Peer, Surroundings
+from .peer import Peer, Surroundings, check_offer
 from .settings import ServerSettings
 from .tracks import Counts
 
@@ -59,6 +59,8 @@ class Rtc:
         self._calls = ThreadPoolExecutor(2, thread_name_prefix="host-call")
         self._shared = Surroundings(settings, clock or SystemClock(), chunk, self._scale)
         self._peers: dict[str, Peer] = {}
+        self._unfinished: set[Peer] = set()
+        """Peers that are open or still closing."""
         self._past = Counts()
         self.opened = 0
         self.closed: dict[str, int] = {}
@@ -72,6 +74,11 @@ class Rtc:
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
+        # Connections that were closed while they were being made leave tasks that wait for ever.
+        for task in (left := asyncio.all_tasks(self.loop)):
+            task.cancel()
+        self.loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        self.loop.close()
 
     async def call(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run a coroutine on the WebRTC loop and wait for it here."""
@@ -91,8 +98,10 @@ class Rtc:
         return await self.call(functools.partial(self._open, offer))
 
     async def _open(self, offer: Offer) -> Answer:
+        check_offer(offer.sdp)
         pc = RTCPeerConnection(peer_configuration(self._settings.ice_servers))
         peer = Peer(pc, self._shared, self._forget)
+        self._unfinished.add(peer)
         try:
             session = await self.loop.run_in_executor(
                 self._calls, self._host.open, offer.config, peer.listen, offer.changes
@@ -112,6 +121,10 @@ class Rtc:
             self.loop.create_task(peer.close("no connection in time"))
 
     def _forget(self, peer: Peer, reason: str) -> None:
+        """A peer begins to close: it counts no longer, but `stop` still waits for it."""
+        closing = asyncio.current_task()
+        assert closing is not None
+        closing.add_done_callback(lambda _: self._unfinished.discard(peer))
         if self._peers.pop(peer.id, None) is not None:
             self._past.add(peer.counts)
             self.closed[reason] = self.closed.get(reason, 0) + 1
@@ -140,7 +153,9 @@ class Rtc:
             pool.shutdown(wait=False)
 
     async def _close_all(self) -> None:
-        await asyncio.gather(*(peer.close("the server is shutting down") for peer in self.peers()))
+        await asyncio.gather(
+            *(peer.close("the server is shutting down") for peer in self._unfinished)
+        )
 
     def totals(self) -> Counts:
         """Frames of all peers since the start, closed ones included."""
