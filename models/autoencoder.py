@@ -121,8 +121,10 @@ class PatchAutoencoder(nn.Module):
         return z.mul(self.spec.scale).unflatten(0, (rows, frames))
 
     def decode(self, latents: Tensor, state: AutoencoderState, mask: Tensor) -> Tensor:
-        """[R, F, C, h, w] -> [R, F, 3, 8h, 8w] in 0..1, going on from `state` and renewing it for
-        the rows where `mask` [R] is true; other rows keep their memory (their pictures are void)."""
+        """[R, F, C, h, w] -> [R, F, 3, 8h, 8w] in 0..1, going on from `state`.
+
+        Renews the memory of the rows where `mask` [R] is true; the pictures of others are void.
+        """
         rows, frames = latents.shape[:2]
         z = latents.flatten(0, 1).div(self.spec.scale)
         z = z.contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""`VideoModel`: what turns pictures and a mixture of styles into pictures, as one set of weights."""
+"""`VideoModel`: turns pictures and a mixture of styles into pictures, as one set of weights."""
 
 from __future__ import annotations
 

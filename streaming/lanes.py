@@ -73,6 +73,8 @@ class Lanes:
         fresh_noise: bool = True,
     ) -> None:
         """
+        Attributes of interest: `passed` holds, per lane, the indices of the last two chunks.
+
         Args:
             sigmas: noise of each level; the first is only nominal, entries bring their own.
             latent: (c, h, w): latent frames of a chunk and their size.
@@ -90,7 +92,8 @@ class Lanes:
         self.t = torch.zeros(rows, frames, device=weight.device)
         self.flights: list[Entry | None] = [None] * rows
         self.prompts: list[int | None] = [None] * rows
-        self.last_steps = [0] * slots
+        self.passed: list[tuple[int, int]] = [(-1, -1)] * rows
+        self.noises: dict[tuple[int, int, int], Tensor] = {}
 
     def in_flight(self, slot: int) -> int:
         """Chunks of a slot that have entered and not left."""
@@ -111,7 +114,7 @@ class Lanes:
         for row in range(first, first + self.levels):
             self.flights[row] = None
             self.prompts[row] = None
-        self.last_steps[slot] = 0
+            self.passed[row] = (-1, -1)
 
     def enter(self, slot: int, entry: Entry) -> None:
         """Put a chunk into the first lane of its slot, which must be free."""
@@ -119,26 +122,12 @@ class Lanes:
             raise ValueError(f"{entry.steps} steps; these lanes have 1 to {self.levels} levels")
         row = slot * self.levels
         assert self.flights[row] is None, "the first lane is taken"
-        before = self.last_steps[slot]
-        if before and entry.steps > before:
-            self._found_history(slot, before, entry.steps)
-        self.last_steps[slot] = entry.steps
         noise = self._noise(entry, 0)
         sigma = entry.sigma.to(torch.float32)
         self.x[row] = (torch.lerp(entry.cond.float(), noise, sigma)).to(self.x.dtype)
         self.cond[row] = entry.cond
         self.t[row] = entry.timestep
         self.flights[row] = entry
-
-    def _found_history(self, slot: int, before: int, steps: int) -> None:
-        """Levels that were idle begin with the history of the first, the only one that is always
-        up to date to the chunk before, whichever way the passes are ordered."""
-        row = slot * self.levels
-        device = self.x.device
-        targets = torch.arange(row + before, row + steps, device=device)
-        self.state.copy_rows(torch.full_like(targets, row), targets)
-        for target in range(row + before, row + steps):
-            self.prompts[target] = self.prompts[row]
 
     def advance(self, slots: Sequence[int]) -> list[Finished]:
         """One stream-batch step: every lane in use of these slots, one forward per run of rows."""
@@ -186,10 +175,13 @@ class Lanes:
         assert entry is not None
         slot, level = divmod(row, self.levels)
         self.flights[row] = None
+        self.passed[row] = (self.passed[row][1], entry.index)
         if entry.new_scene:
             self.state.rows(row, row + 1).ring.replace_sinks()
         if level + 1 == entry.steps:
             return Finished(slot, entry.index, clean)
+        if self.passed[row + 1][1] != self.passed[row][0]:
+            self._found_history(row + 1)
         sigma = self.sigmas[level + 1]
         noise = self._noise(entry, level + 1)
         self.x[row + 1] = torch.lerp(clean.float(), noise, sigma).to(self.x.dtype)
@@ -197,6 +189,15 @@ class Lanes:
         self.t[row + 1] = 1000 * sigma
         self.flights[row + 1] = entry
         return None
+
+    def _found_history(self, row: int) -> None:
+        """Give a level that sat out some chunks (fewer steps were asked for) the history of the
+        level below, which has just passed the chunk that comes here next and is one ahead by it."""
+        below = torch.tensor([row - 1], device=self.x.device)
+        ring = self.state.ring
+        ring.copy_rows(below, below + 1)
+        # The chunk's own slot is written again at this level before anything reads it.
+        ring.frames[row] -= self.x.shape[1]
 
     def _write_prompts(self, run: range) -> None:
         for row in run:
@@ -208,10 +209,15 @@ class Lanes:
                 self.prompts[row] = entry.prompt.key
 
     def _noise(self, entry: Entry, level: int) -> Tensor:
-        chunk = entry.index if self.fresh_noise else 0
-        return gaussian_noise(
-            entry.seed, chunk, level, tuple(entry.cond.shape), self.x.device, torch.float32
-        )
+        key = (entry.seed, entry.index if self.fresh_noise else 0, level)
+        if key not in self.noises:
+            # Noise that does not change from chunk to chunk is worth keeping: it takes longer to
+            # make than a transformer block.
+            if len(self.noises) >= 2 * len(self.flights):
+                self.noises.pop(next(iter(self.noises)))
+            shape = tuple(entry.cond.shape)
+            self.noises[key] = gaussian_noise(*key, shape, self.x.device, torch.float32)
+        return self.noises[key]
 
     def _mask(self, rows: range) -> Tensor:
         mask = torch.zeros(len(self.flights), dtype=torch.bool, device=self.x.device)

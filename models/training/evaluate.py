@@ -88,8 +88,8 @@ def one_hot(style: int) -> Tensor:
 
 
 def exact_pan(name: str, frames: int, size: int, step: int = 2) -> Tensor:
-    """[1, T, 3, size, size]: a held-out photograph panned by whole pixels, so that each frame is the
-    one before shifted by exactly `step`."""
+    """[1, T, 3, size, size]: a held-out photograph panned by whole pixels: each frame is the one
+    before shifted by exactly `step`."""
     side = size + step * frames
     photo = held_out_clip(name, "still", 1, (side + 7) // 8 * 8).clean[0, 0]
     views = [photo[:, :size, step * t : step * t + size] for t in range(frames)]

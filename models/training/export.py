@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
 from ... import assets
-from ..tiny import WEIGHTS
+from ..tiny import PROMPTS, WEIGHTS
+from .photos import credit_lines
 
 ORIGIN = "Trained by models/training of this repository; see assets/training_report.md"
 LICENCE = "Apache-2.0"
-ATTRIBUTION = (
-    "Trained on photographs bundled with scikit-image (CC0 and public domain) and scikit-learn "
-    "(china.jpg and flower.jpg, CC BY 2.0, (c) Zoltan Vörös and Dan)"
-)
 
 
 def gather(folder: Path) -> dict[str, torch.Tensor]:
@@ -34,14 +31,18 @@ def gather(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def export(folder: Path) -> Path:
-    """Write `assets/tiny_video.safetensors` and enter it into the manifest."""
-    target = Path(assets.__file__).parent / WEIGHTS
+    """Write the video model and the prompt encoder into `assets/` and enter them there."""
+    target = assets.FOLDER / WEIGHTS
     tensors = {
         name: (value.half() if value.dtype.is_floating_point else value).contiguous().cpu()
         for name, value in gather(folder).items()
     }
     save_file(tensors, target, metadata={"format": "pt", "spec": "tiny"})
-    register(target, LICENCE, ATTRIBUTION, ORIGIN)
+    credits = "Learned from photographs: " + credit_lines().replace("\n", "; ")
+    register(target, LICENCE, credits, ORIGIN)
+    if (folder / PROMPTS).exists():
+        shutil.copyfile(folder / PROMPTS, assets.FOLDER / PROMPTS)
+        register(assets.FOLDER / PROMPTS, LICENCE, "", ORIGIN)
     return target
 
 
@@ -51,7 +52,7 @@ def register(path: Path, licence: str, attribution: str, origin: str) -> None:
     entries = json.loads(manifest.read_text()) if manifest.exists() else []
     entry = {
         "name": path.name,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "sha256": assets.sha256(path),
         "bytes": path.stat().st_size,
         "licence": licence,
         "attribution": attribution,

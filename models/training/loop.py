@@ -142,3 +142,16 @@ def steps_done(folder: Path) -> int:
     """Steps behind the checkpoint in `folder`, 0 without one."""
     path = folder / "last.pt"
     return int(torch.load(path, weights_only=True)["step"]) if path.exists() else 0
+
+
+def averaged(folder: Path) -> dict[str, Tensor]:
+    """The averaged weights of a stage's last checkpoint.
+
+    Raises:
+        SystemExit: the stage has not run.
+    """
+    path = folder / "last.pt"
+    if not path.exists():
+        raise SystemExit(f"{path} is missing: run the stage {folder.name!r} first")
+    weights: dict[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu")["average"]
+    return weights

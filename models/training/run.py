@@ -10,8 +10,10 @@ import torch
 
 from ..autoencoder import PatchAutoencoder
 from ..specs import TINY, TINY_AUTOENCODER
+from ..text import save_prompt_encoder
+from ..tiny import PROMPTS
 from .autoencoder import train_autoencoder
-from .loop import Plan
+from .loop import Plan, averaged
 from .styles import STYLES
 from .stylizer import Recipe, Stylizer, train_stylizer
 
@@ -31,11 +33,11 @@ class Scale:
 
 
 CPU = Scale(
-    autoencoder=Plan(steps=1500, lr=2e-3, decay=0.5),
+    autoencoder=Plan(steps=2400, lr=2e-3, decay=0.6),
     autoencoder_clips=6,
-    stylizer=Plan(steps=5000, lr=1e-3, decay=0.3),
+    stylizer=Plan(steps=3600, lr=1e-3, decay=0.3),
     recipe=Recipe(clips=6, frames=6, size=128, pixel_frames=0),
-    finish=Plan(steps=600, lr=3e-4, warmup=30, decay=0.8),
+    finish=Plan(steps=200, lr=3e-4, warmup=20, decay=0.8),
     finish_recipe=Recipe(clips=4, frames=6, size=256, pixel_frames=2),
 )
 GPU = Scale(
@@ -70,21 +72,6 @@ EMPHASIS = {
 SCALES = {"cpu": CPU, "gpu": GPU, "smoke": SMOKE}
 
 
-def averaged(folder: Path) -> dict[str, torch.Tensor]:
-    """The averaged weights of a stage's last checkpoint.
-
-    Raises:
-        SystemExit: the stage has not run.
-    """
-    path = folder / "last.pt"
-    if not path.exists():
-        raise SystemExit(f"{path} is missing: run the stage {folder.name!r} first")
-    weights: dict[str, torch.Tensor] = torch.load(path, weights_only=True, map_location="cpu")[
-        "average"
-    ]
-    return weights
-
-
 def load_autoencoder(folder: Path, device: str) -> PatchAutoencoder:
     model = PatchAutoencoder(TINY_AUTOENCODER)
     model.load_state_dict(averaged(folder / "autoencoder"))
@@ -111,8 +98,7 @@ def run_stage(stage: str, scale: Scale, folder: Path, device: str) -> None:
     elif stage == "prompts":
         from .prompts import train_prompt_encoder
 
-        encoder = train_prompt_encoder()
-        torch.save(encoder.state_dict(), folder / "prompts.pt")
+        save_prompt_encoder(train_prompt_encoder(), folder / PROMPTS)
     elif stage in ("stylizer", "finish"):
         _stylizer_stage(stage, scale, folder, device)
     elif stage == "export":

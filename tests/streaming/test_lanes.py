@@ -1,0 +1,202 @@
+"""The stream batch against its definition: one chunk, one level at a time, alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from millrace.models.dit import CausalDiT
+from millrace.models.specs import TINY, ConvStemSpec, DiTSpec, RingSpec
+from millrace.streaming.lanes import Entry, Lanes, Prompt, runs
+
+SIGMAS = (0.8, 0.6, 0.4, 0.2)
+SPEC: DiTSpec = replace(
+    TINY,
+    dim=24,
+    ffn_dim=32,
+    freq_dim=16,
+    text_dim=8,
+    text_len=3,
+    in_channels=4,
+    out_channels=4,
+    cond_channels=4,
+    heads=2,
+    layers=2,
+    stem=ConvStemSpec(width=8, stem_blocks=1, head_blocks=1),
+    ring=RingSpec(sinks=1, window=2, positions="relative", sink_threshold=None),
+)
+CHUNKS = 9  # sink, window and chunk fill after 4
+
+
+@pytest.fixture(scope="module")
+def dit() -> CausalDiT:
+    torch.manual_seed(0)
+    model = CausalDiT(SPEC).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.3)
+    return model.eval()
+
+
+def prompt(key: int) -> Prompt:
+    generator = torch.Generator().manual_seed(key)
+    shape = (SPEC.text_len, SPEC.text_dim)
+    return Prompt(key, torch.randn(shape, generator=generator, dtype=torch.float64))
+
+
+def entries(
+    stream: int, steps: list[int], prompts: list[int], scenes: set[int] = frozenset()
+) -> list[Entry]:
+    generator = torch.Generator().manual_seed(100 + stream)
+    result = []
+    for index, (count, key) in enumerate(zip(steps, prompts, strict=True)):
+        sigma = torch.tensor(0.7 + 0.02 * index, dtype=torch.float64)
+        cond = torch.randn(1, 4, 4, 4, generator=generator, dtype=torch.float64)
+        new_scene = index in scenes
+        entry = Entry(index, cond, sigma, 1000 * sigma, count, stream, prompt(key), new_scene)
+        result.append(entry)
+    return result
+
+
+def make(dit: CausalDiT, slots: int = 1, fresh: bool = True) -> Lanes:
+    return Lanes(dit, slots, SIGMAS, (1, 4, 4), fresh)
+
+
+def run_sequential(lanes: Lanes, slot: int, stream: list[Entry]) -> dict[int, torch.Tensor]:
+    out = {}
+    for entry in stream:
+        lanes.enter(slot, entry)
+        out.update({f.index: f.latent.clone() for f in lanes.complete(slot)})
+    return out
+
+
+def run_batched(lanes: Lanes, slot: int, stream: list[Entry]) -> dict[int, torch.Tensor]:
+    out: dict[int, torch.Tensor] = {}
+    for entry in stream:
+        lanes.enter(slot, entry)
+        out.update({f.index: f.latent.clone() for f in lanes.advance([slot])})
+    while lanes.in_flight(slot):
+        out.update({f.index: f.latent.clone() for f in lanes.advance([slot])})
+    return out
+
+
+def assert_same(
+    a: dict[int, torch.Tensor], b: dict[int, torch.Tensor], exact: bool = False
+) -> None:
+    assert a.keys() == b.keys()
+    for index in a:
+        tolerance = 0.0 if exact else 1e-12
+        torch.testing.assert_close(a[index], b[index], rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3, 4])
+@pytest.mark.parametrize("fresh", [True, False])
+def test_stream_batch_equals_the_sequential_schedule(
+    dit: CausalDiT, levels: int, fresh: bool
+) -> None:
+    stream = entries(1, [levels] * CHUNKS, [1] * CHUNKS)
+    sequential = run_sequential(make(dit, fresh=fresh), 0, stream)
+    batched = run_batched(make(dit, fresh=fresh), 0, stream)
+    assert list(sequential) == list(range(CHUNKS))
+    assert_same(sequential, batched)
+
+
+def test_a_chunk_leaves_after_as_many_ticks_as_levels(dit: CausalDiT) -> None:
+    lanes = make(dit)
+    seen = []
+    for entry in entries(1, [3] * 6, [1] * 6):
+        lanes.enter(0, entry)
+        seen.append([f.index for f in lanes.advance([0])])
+    assert seen == [[], [], [0], [1], [2], [3]]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    steps=st.lists(st.integers(1, 4), min_size=CHUNKS, max_size=CHUNKS),
+    prompts=st.lists(st.integers(1, 3), min_size=CHUNKS, max_size=CHUNKS),
+    scenes=st.sets(st.integers(2, CHUNKS - 1)),
+)
+def test_changes_of_steps_and_prompt_keep_the_two_orders_equal(
+    dit: CausalDiT, steps: list[int], prompts: list[int], scenes: set[int]
+) -> None:
+    stream = entries(2, steps, prompts, scenes)
+    sequential = run_sequential(make(dit), 0, stream)
+    batched = run_batched(make(dit), 0, stream)
+    assert_same(sequential, batched)
+
+
+@dataclass
+class Plan:
+    joins: int
+    levels: int
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    plans=st.lists(
+        st.builds(Plan, joins=st.integers(0, 5), levels=st.integers(1, 4)), min_size=2, max_size=3
+    )
+)
+def test_streams_that_come_and_go_beside_it_do_not_change_a_stream(
+    dit: CausalDiT, plans: list[Plan]
+) -> None:
+    lanes = make(dit, len(plans))
+    streams = [entries(i, [p.levels] * CHUNKS, [i + 1] * CHUNKS) for i, p in enumerate(plans)]
+    together: list[dict[int, torch.Tensor]] = [{} for _ in plans]
+    for tick in range(CHUNKS + 12):
+        for slot, plan in enumerate(plans):
+            if 0 <= tick - plan.joins < CHUNKS:
+                lanes.enter(slot, streams[slot][tick - plan.joins])
+        for finished in lanes.advance(range(len(plans))):
+            together[finished.slot][finished.index] = finished.latent.clone()
+    for slot, plan in enumerate(plans):
+        assert_same(together[slot], run_batched(make(dit), 0, streams[slot]))
+        assert sorted(together[slot]) == list(range(CHUNKS)), plan
+
+
+def test_a_cleared_slot_is_as_new_and_others_are_untouched(dit: CausalDiT) -> None:
+    lanes = make(dit, 2)
+    run_batched(lanes, 0, entries(5, [2] * 6, [1] * 6))
+    other = entries(6, [2] * CHUNKS, [2] * CHUNKS)
+    lanes.enter(1, other[0])
+    lanes.advance([1])
+    bystander = [t.clone() for t in lanes.state.rows(4, 8).tensors()]
+    lanes.clear(0)
+    for before, after in zip(bystander, lanes.state.rows(4, 8).tensors(), strict=True):
+        assert torch.equal(before, after)
+    again = entries(7, [3] * CHUNKS, [3] * CHUNKS)
+    assert_same(run_batched(lanes, 0, again), run_batched(make(dit), 0, again), exact=True)
+
+
+def test_the_past_matters_and_a_reset_forgets_it(dit: CausalDiT) -> None:
+    stream = entries(8, [1] * 4, [1] * 4)
+    whole = run_batched(make(dit), 0, stream)
+    lanes = make(dit)
+    run_batched(lanes, 0, stream[:3])
+    lanes.reset(0)
+    after = run_batched(lanes, 0, stream[3:])
+    alone = run_batched(make(dit), 0, stream[3:])
+    assert not torch.allclose(whole[3], after[3])
+    assert_same(after, alone)
+
+
+def test_running_neither_moves_state_nor_changes_weights(dit: CausalDiT) -> None:
+    lanes = make(dit)
+    weights = {name: value.clone() for name, value in dit.state_dict().items()}
+    places = [t.data_ptr() for t in lanes.state.tensors()]
+    run_batched(lanes, 0, entries(9, [4] * CHUNKS, [1] * CHUNKS))
+    assert places == [t.data_ptr() for t in lanes.state.tensors()]
+    assert all(torch.equal(weights[name], value) for name, value in dit.state_dict().items())
+
+
+def test_too_many_steps_are_refused(dit: CausalDiT) -> None:
+    with pytest.raises(ValueError, match="5 steps; these lanes have 1 to 4 levels"):
+        make(dit).enter(0, entries(1, [5], [1])[0])
+
+
+def test_runs_are_maximal() -> None:
+    assert runs([0, 1, 3, 4, 5, 9]) == [range(0, 2), range(3, 6), range(9, 10)]
+    assert runs([]) == []
