@@ -75,6 +75,8 @@ class Metrics(Collector):
             "millrace_sessions", "Open sessions.", value=len(self._host.sessions())
         )
         for name, value in stats.items():
+            if name == "by_session":  # a label for each viewer would grow without bound
+                continue
             metric = f"millrace_engine_{name}"
             if isinstance(value, Mapping):
                 family = GaugeMetricFamily(metric, f"Engine: {name}.", labels=["key"])

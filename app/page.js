@@ -45,7 +45,8 @@ class Page {
   // Controls -------------------------------------------------------------------------------------
 
   set(name, value, later = false) {
-    if (value === null || value === undefined) return;
+    // Gradio tells of every change, those that a preset made included.
+    if (value === null || value === undefined || value === this.values[name]) return;
     this.values[name] = value;
     clearTimeout(this.#timers.get(name));
     if (!later) this.#sendValues({ [name]: value });
@@ -56,6 +57,7 @@ class Page {
   }
 
   setAll(values) {
+    for (const name of Object.keys(values)) clearTimeout(this.#timers.get(name));
     Object.assign(this.values, values);
     this.#sendValues(values);
   }
@@ -93,18 +95,25 @@ class Page {
       file: this.find('file').files[0],
     };
     try {
-      this.source = await openSource(kind, options, () => {
+      const source = await openSource(kind, options, () => {
         this.stop();
         this.stage.say(text.sourceEnded);
       });
+      await this.use(source);
     } catch (error) {
       this.#state('idle', text.idle);
       this.stage.say(mediaProblem(error, kind));
       return;
     }
-    this.stage.source(this.source.stream);
     if (kind === 'camera') this.#listCameras();
-    await this.connection.start(this.source, () => ({
+  }
+
+  // Restyle any source: { stream, stop() }.
+  async use(source) {
+    this.source = source;
+    this.stage.source(source.stream);
+    const [width, height] = this.info.size;
+    await this.connection.start(source, () => ({
       width,
       height,
       fps: this.info.fps,

@@ -8,6 +8,11 @@ export class Recorder {
   #recorder = null;
   #parts = [];
 
+  // Bytes so far.
+  get size() {
+    return this.#parts.reduce((sum, part) => sum + part.size, 0);
+  }
+
   get on() {
     return this.#recorder !== null;
   }

@@ -160,8 +160,8 @@ def probes(host: Host, info: HostInfo, metrics: Metrics) -> APIRouter:
     @router.get("/readyz")
     async def ready(response: Response) -> dict[str, str]:
         """Sessions can be opened: 200, or 503 while the worker is down."""
-        state = str(host.stats().get("state", "ready"))
-        response.status_code = 200 if state == "ready" else 503
+        state = str(host.stats().get("worker", {}).get("state", "live"))
+        response.status_code = 200 if state == "live" else 503
         return {"status": state, "pipeline": info.pipeline.name}
 
     @router.get("/metrics")

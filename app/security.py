@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .settings import ServerSettings, is_loopback
 
@@ -48,7 +48,8 @@ class Gate:
         elif _too_large(scope, headers):
             await _refuse(scope, send, 413, f"the request is larger than {MAX_BODY} bytes")
         elif not self._token or self._known(headers):
-            await self._app(scope, receive, send)
+            bounded = _bounded(receive) if scope["path"].startswith("/api/") else receive
+            await self._app(scope, bounded, send)
         elif scope["type"] == "http" and (given := _query_token(scope)) is not None:
             await self._log_in(scope, send, given)
         else:
@@ -122,6 +123,19 @@ def _too_large(scope: Scope, headers: dict[str, str]) -> bool:
         and scope["path"].startswith("/api/")
         and (not length.isdigit() or int(length) > MAX_BODY)
     )
+
+
+def _bounded(receive: Receive) -> Receive:
+    """Ends a body that grows past the limit without having said so ahead (chunked transfer)."""
+    seen = 0
+
+    async def limited() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        return message if seen <= MAX_BODY else {"type": "http.disconnect"}
+
+    return limited
 
 
 def _query_token(scope: Scope) -> str | None:

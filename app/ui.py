@@ -106,9 +106,9 @@ def _actions(drawn: dict[str, Component]) -> None:
     forget = gr.Button("Forget the past", elem_id="mr-reset", size="sm")
     forget.click(None, None, None, js="() => { window.millrace?.reset(); }")
     if "seed" in drawn:
-        roll = "const v = Math.floor(Math.random() * 2 ** 31); window.millrace?.set('seed', v);"
         again = gr.Button("New seed", elem_id="mr-new-seed", size="sm")
-        again.click(None, None, [drawn["seed"]], js=f"() => {{ {roll} return v; }}")
+        roll = "() => Math.floor(Math.random() * 2 ** 31)"
+        again.click(None, None, [drawn["seed"]], js=roll)
 
 
 def _draw(control: Control) -> Component:
@@ -124,15 +124,15 @@ def _draw(control: Control) -> Component:
     if control.kind == "text":
         common |= {"info": None, "placeholder": control.help, "max_length": MAX_TEXT}
         box = gr.Textbox(str(control.default), lines=2, max_lines=4, **common)
-        box.input(None, [box], None, js=later)
+        box.change(None, [box], None, js=later)
         return box
     if control.kind == "bool":
         check = gr.Checkbox(bool(control.default), **common)
-        check.input(None, [check], None, js=send)
+        check.change(None, [check], None, js=send)
         return check
     if control.kind == "choice":
         choice = gr.Dropdown(list(control.choices), value=control.default, **common)
-        choice.input(None, [choice], None, js=send)
+        choice.change(None, [choice], None, js=send)
         return choice
     return _draw_number(control, common, send)
 
@@ -143,11 +143,11 @@ def _draw_number(control: Control, common: Any, send: str) -> Component:
     if low is None or high is None or (whole and high - low > 1000):
         precision = 0 if whole else None
         number = gr.Number(value, precision=precision, minimum=low, maximum=high, **common)
-        number.input(None, [number], None, js=send)
+        number.change(None, [number], None, js=send)
         return number
     step = control.step or (1 if whole else (high - low) / 100)
     slider = gr.Slider(low, high, value=value, step=step, buttons=[], **common)
-    slider.input(None, [slider], None, js=send)
+    slider.change(None, [slider], None, js=send)
     return slider
 
 

@@ -1,0 +1,99 @@
+// In the page under test: a canvas source that counts, and a reader of what comes back.
+
+(() => {
+  const BITS = 12;
+  const [W, H] = [256, 256];
+  const rig = { drawn: new Map(), seen: [], unreadable: 0, count: 0 };
+  let wake = () => {};
+
+  function paint(context, number) {
+    const sky = context.createLinearGradient(0, 0, W, 0);
+    sky.addColorStop(0, '#505050');
+    sky.addColorStop(1, '#c8c8c8');
+    context.fillStyle = sky;
+    context.fillRect(0, 0, W, H);
+    context.fillStyle = '#e0e0e0';
+    context.fillRect((number * 3) % W, 60, 40, 40);
+    const [top, half] = [H * 0.75, H * 0.125];
+    for (let i = 0; i < BITS; i++) {
+      const [left, right] = [Math.floor((W * i) / BITS), Math.floor((W * (i + 1)) / BITS)];
+      const bit = (number >> i) & 1;
+      context.fillStyle = bit ? '#fff' : '#000';
+      context.fillRect(left, top, right - left, half);
+      context.fillStyle = bit ? '#000' : '#fff';
+      context.fillRect(left, top + half, right - left, half);
+    }
+  }
+
+  function read(context) {
+    const { data } = context.getImageData(0, 0, W, H);
+    const mean = (x0, x1, y0, y1) => {
+      let sum = 0;
+      for (let y = y0; y < y1; y++) {
+        for (let x = x0; x < x1; x++) sum += data[(y * W + x) * 4 + 1];
+      }
+      return sum / ((x1 - x0) * (y1 - y0));
+    };
+    const [top, half] = [H * 0.75, H * 0.125];
+    let number = 0;
+    for (let i = 0; i < BITS; i++) {
+      const [left, right] = [Math.floor((W * i) / BITS) + 5, Math.floor((W * (i + 1)) / BITS) - 5];
+      const bit = mean(left, right, top + 6, top + half - 6);
+      const inverse = mean(left, right, top + half + 6, top + 2 * half - 6);
+      if (Math.abs(bit - inverse) < 30) return null;
+      number |= (bit > inverse) << i;
+    }
+    const at = (40 * W + 128) * 4;
+    return { number, colour: [...data.slice(at, at + 3)] };
+  }
+
+  rig.source = () => {
+    const canvas = document.createElement('canvas');
+    Object.assign(canvas, { width: W, height: H });
+    const context = canvas.getContext('2d');
+    paint(context, 0);
+    const timer = setInterval(() => {
+      rig.count += 1;
+      paint(context, rig.count % (1 << BITS));
+      rig.drawn.set(rig.count % (1 << BITS), performance.now());
+    }, 1000 / 30);
+    const stream = canvas.captureStream(30);
+    return { stream, stop: () => (clearInterval(timer), stream.getTracks().forEach((t) => t.stop())) };
+  };
+
+  rig.watch = () => {
+    const video = document.querySelector('[data-part=out]');
+    const canvas = document.createElement('canvas');
+    Object.assign(canvas, { width: W, height: H });
+    const context = canvas.getContext('2d', { willReadFrequently: true });
+    const next = (now, metadata) => {
+      context.drawImage(video, 0, 0, W, H);
+      const found = read(context);
+      if (!found) rig.unreadable += 1;
+      else {
+        const drawn = rig.drawn.get(found.number);
+        const at = Math.max(metadata.presentationTime, metadata.expectedDisplayTime);
+        rig.seen.push({ ...found, at, latency: at - drawn, counter: metadata.presentedFrames });
+        wake();
+      }
+      video.requestVideoFrameCallback(next);
+    };
+    video.requestVideoFrameCallback(next);
+  };
+
+  // Resolves when `test(rig)` holds, checked after each picture; rejects after `seconds`.
+  rig.until = (test, seconds) =>
+    new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error('nothing of the kind was seen')), seconds * 1000);
+      const before = wake;
+      wake = () => {
+        before();
+        if (!test(rig)) return;
+        clearTimeout(timer);
+        wake = before;
+        resolve(true);
+      };
+    });
+
+  window.rig = rig;
+})();
