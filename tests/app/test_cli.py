@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -46,6 +49,70 @@ def test_a_failure_prints_one_line_and_no_traceback() -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("millrace: no-such-model: no such model")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--host", "0.0.0.0"], "add --token"),
+        (["--ice-server", "ftp:x"], "expected stun:"),
+        (["--size", "huge"], "256x256"),
+    ],
+)
+def test_serve_refuses_before_it_starts_anything(arguments: list[str], message: str) -> None:
+    done = millrace("serve", *arguments)
+    assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+
+
+def test_the_environment_and_the_config_file_have_their_ranks(tmp_path: Path) -> None:
+    (tmp_path / "millrace.toml").write_text('[serve]\nhost = "0.0.0.0"\nsize = "32x32"\n')
+    environment = os.environ | {"MILLRACE_SIZE": "nonsense"}
+    bad = millrace("serve", cwd=tmp_path, env=environment)
+    assert "nonsense" in bad.stderr  # the environment outranks the file
+    bad = millrace("serve", "--size", "64x64", cwd=tmp_path, env=environment)
+    assert "--host 0.0.0.0" in bad.stderr  # the option outranks the environment; the file counts
+
+
+def living(group: int) -> list[str]:
+    """Processes of a process group that have not ended, zombies left out (Linux)."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, _, rest = file.read_text().rpartition(")")
+        except OSError:  # it ended while we looked
+            continue
+        state, _, its_group = rest.split()[:3]
+        if int(its_group) == group and state != "Z":
+            found.append(name)
+    return found
+
+
+@pytest.mark.slow
+def test_serve_answers_keeps_its_port_and_stops_cleanly() -> None:
+    program = [sys.executable, "-c", "from millrace.app.cli import main; main()", "serve"]
+    with subprocess.Popen(
+        [*program, "--pipeline", "passthrough", "--port", "0"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    ) as server:  # fmt: skip
+        try:
+            assert server.stdout is not None and server.stderr is not None
+            line = server.stdout.readline()
+            assert line.startswith("Millrace is at http://127.0.0.1:"), server.stderr.read()
+            url = line.split()[3]
+            with urllib.request.urlopen(f"{url}healthz", timeout=20) as answer:
+                assert answer.status == 200
+            second = millrace(
+                "serve", "--pipeline", "passthrough", "--port", url.split(":")[2][:-1]
+            )
+            assert (second.returncode, "another port" in second.stderr) == (1, True), second.stderr
+        finally:
+            os.killpg(server.pid, signal.SIGINT)  # as Ctrl-C does: everybody hears it
+            _, errors = server.communicate(timeout=30)
+    assert (server.returncode, "Stopped." in errors, "Traceback" in errors) == (0, True, False), (
+        errors
+    )
+    # The pipes are at their end, so whoever had them open is gone or a zombie by now.
+    assert not living(server.pid)
 
 
 @pytest.mark.parametrize("text", ["256", "0x4", "-1x4", "axb", "256x", "99999x2", ""])
