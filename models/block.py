@@ -22,12 +22,14 @@ class Steering:
         modulation: [rows, frames, 6, dim], projected from it.
         text: per layer, key and value of the prompt.
         film: [rows * frames, dim], for the convolutional blocks.
+        pooled: [rows, dim], the prompt as one vector.
     """
 
     time: Tensor
     modulation: Tensor
     text: list[tuple[Tensor, Tensor]]
     film: Tensor
+    pooled: Tensor
 
 
 class Block(nn.Module):

@@ -231,7 +231,7 @@ class CausalDiT(nn.Module):
         time = self.time_embedding(sinusoid(t, self.spec.freq_dim).to(x.dtype))
         modulation = self.time_projection(time).unflatten(-1, (6, -1))
         film = functional.silu(time + pooled[:, None]).flatten(0, 1)
-        steering = Steering(time, modulation, text, film)
+        steering = Steering(time, modulation, text, film, pooled)
         joined = x if cond is None else torch.cat((x, cond), 2)
         net = self._net(joined, steering, memory)
         if self.spec.prediction == "x0" and cond is not None:
@@ -250,7 +250,7 @@ class CausalDiT(nn.Module):
         patches = self.head(tokens, steering.time).flatten(0, 1)
         out = self._unpatchify(patches, image.shape[-2], image.shape[-1])
         if self.tail is not None:
-            out = self.tail(image + out, steering.film)
+            out = self.tail(image + out, steering.film, steering.pooled)
         return out.unflatten(0, lead)
 
     def _patchify(self, image: Tensor) -> Tensor:
@@ -298,8 +298,9 @@ class CausalDiT(nn.Module):
         for module in self.modules():
             if isinstance(module, FiLMBlock):
                 nn.init.zeros_(module.out.weight)
-        last = self.head.head if self.tail is None else self.tail.conv_out
-        nn.init.zeros_(last.weight)
+        last = [self.head.head] if self.tail is None else [self.tail.conv_out, self.tail.reader]
+        for layer in last:
+            nn.init.zeros_(cast(Tensor, layer.weight))
 
     @torch.no_grad()
     def init_local_attention(self, strength: float = 1.0) -> None:

@@ -73,7 +73,12 @@ class Stem(nn.Module):
 
 
 class Tail(nn.Module):
-    """Feature maps to latent channels, at latent resolution; starts as zero."""
+    """Feature maps to latent channels, at latent resolution; starts as zero.
+
+    Besides a fixed last convolution there is one whose weights the prompt gives (a 1x1 layer of a
+    hypernetwork, Ha et al. 2017, section 3.2). Looks contradict one another; with a last layer of
+    its own each is learned many times sooner than through modulations alone.
+    """
 
     def __init__(self, channels: int, spec: ConvStemSpec, steer_dim: int) -> None:
         super().__init__()
@@ -81,8 +86,19 @@ class Tail(nn.Module):
             FiLMBlock(spec.width, steer_dim) for _ in range(spec.head_blocks)
         )
         self.conv_out = nn.Conv2d(spec.width, channels, 3, padding=1)
+        self.reader = nn.Linear(steer_dim, channels * (spec.width + 1))
 
-    def forward(self, x: Tensor, steer: Tensor) -> Tensor:
+    def forward(self, x: Tensor, steer: Tensor, pooled: Tensor) -> Tensor:
+        """x [B, width, h, w], steer [B, steer_dim], pooled [rows, steer_dim], B = rows * frames
+        -> [B, channels, h, w]."""
         for block in self.blocks:
             x = block(x, steer)
-        return self.conv_out(x)
+        return self.conv_out(x) + self._read(x, pooled)
+
+    def _read(self, x: Tensor, pooled: Tensor) -> Tensor:
+        rows, width = pooled.shape[0], x.shape[1]
+        weight = self.reader(pooled * pooled.shape[1] ** -0.5).view(rows, -1, width + 1)
+        # Channels last, so this is a view: [rows, frames * h * w, width].
+        flat = x.permute(0, 2, 3, 1).reshape(rows, -1, width)
+        out = torch.baddbmm(weight[:, None, :, width], flat, weight[:, :, :width].transpose(1, 2))
+        return out.view(x.shape[0], *x.shape[2:], -1).permute(0, 3, 1, 2)

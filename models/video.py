@@ -47,5 +47,5 @@ class VideoModel(nn.Module):
         """Lay convolution weights out as their inputs are (channels last); returns itself."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                module.to(memory_format=torch.channels_last)
+                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return self

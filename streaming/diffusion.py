@@ -28,20 +28,42 @@ SIGMAS = (ENTRY_NOISE, 0.5)
 """Noise of the levels that the embedded model was trained for."""
 
 PRESETS = (
-    ("Watercolour", "watercolor painting", "Soft washes on paper"),
-    ("Oil paint", "oil painting", "Brush patches in rich colour"),
-    ("Comic", "comic book", "Flat colours and ink outlines"),
-    ("Pencil", "pencil sketch", "Graphite on white paper"),
-    ("Neon", "neon lights", "Glowing outlines in the dark"),
-    ("Noir", "film noir", "High-contrast black and white"),
-    ("Vintage", "vintage photograph", "A faded warm print"),
-    ("Thermal", "thermal camera", "False-colour heat"),
-    ("Pop art", "pop art", "Bold printed colours"),
-    ("Vapor", "vaporwave", "Cyan, magenta and glow"),
-    ("Mosaic", "mosaic tiles", "Small tiles with grout"),
-    ("Light trails", "light trails", "Bright things draw in light; remembers the past"),
-    ("Long exposure", "long exposure", "Motion melts; remembers the past"),
-    ("Drying ink", "drying ink", "Fresh ink dries to sepia; remembers the past"),
+    Preset(
+        "Watercolour",
+        {"prompt": "watercolor painting"},
+        "Soft washes on paper",
+        "style_watercolor.jpg",
+    ),
+    Preset(
+        "Oil paint", {"prompt": "oil painting"}, "Brush patches in rich colour", "style_oil.jpg"
+    ),
+    Preset("Comic", {"prompt": "comic book"}, "Flat colours and ink outlines", "style_comic.jpg"),
+    Preset("Pencil", {"prompt": "pencil sketch"}, "Graphite on white paper", "style_sketch.jpg"),
+    Preset("Neon", {"prompt": "neon lights"}, "Glowing outlines in the dark", "style_neon.jpg"),
+    Preset("Noir", {"prompt": "film noir"}, "High-contrast black and white", "style_noir.jpg"),
+    Preset("Vintage", {"prompt": "vintage photograph"}, "A faded warm print", "style_vintage.jpg"),
+    Preset("Thermal", {"prompt": "thermal camera"}, "False-colour heat", "style_thermal.jpg"),
+    Preset("Pop art", {"prompt": "pop art"}, "Bold printed colours", "style_pop.jpg"),
+    Preset("Vapor", {"prompt": "vaporwave"}, "Cyan, magenta and glow", "style_vapor.jpg"),
+    Preset("Mosaic", {"prompt": "mosaic tiles"}, "Small tiles with grout", "style_mosaic.jpg"),
+    Preset(
+        "Light trails",
+        {"prompt": "light trails"},
+        "Bright things draw in light; remembers the past",
+        "style_trails.jpg",
+    ),
+    Preset(
+        "Long exposure",
+        {"prompt": "long exposure"},
+        "Motion melts; remembers the past",
+        "style_exposure.jpg",
+    ),
+    Preset(
+        "Drying ink",
+        {"prompt": "drying ink"},
+        "Fresh ink dries to sepia; remembers the past",
+        "style_drying.jpg",
+    ),
 )
 
 CONTROLS = (
@@ -125,10 +147,7 @@ class VideoDiffusion:
             ),
             chunk=1,
             controls=CONTROLS,
-            presets=tuple(
-                Preset(title, {"prompt": prompt}, text, f"style_{i}.jpg")
-                for i, (title, prompt, text) in enumerate(PRESETS)
-            ),
+            presets=PRESETS,
             size=(256, 256),
             size_multiple=STRIDE,
             max_side=768,

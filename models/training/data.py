@@ -77,7 +77,8 @@ def clean_and_styled(
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What batches are drawn with: see `training_batch`."""
+    """What batches are drawn with: see `training_batch`. Odd batches have twice the clips and half
+    the frames, which shows more styles and scenes for the same work."""
 
     seed: int
     clips: int
@@ -95,7 +96,10 @@ class Batches(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         d = self.draw
         generator = torch.Generator(device=self.device).manual_seed(d.seed * 999_983 + step)
-        return training_batch(generator, d.clips, d.frames, d.size, self.device, d.emphasis)
+        clips, frames = d.clips, d.frames
+        if step % 2:
+            clips, frames = 2 * clips, (frames + 1) // 2
+        return training_batch(generator, clips, frames, d.size, self.device, d.emphasis)
 
 
 def stream_batches(draw: Draw, device: str, first: int, last: int) -> Iterator[Batch]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..autoencoder import PatchAutoencoder
+from ..video import VideoModel
 from .clips import held_out_clip
 from .photos import heldout_photos
 from .styles import STYLES, Style
@@ -53,8 +54,10 @@ def psnr(a: Tensor, b: Tensor) -> float:
 class Runner:
     """Runs the model over clips as the engine would, at one or two steps."""
 
-    def __init__(self, model: Stylizer, autoencoder: PatchAutoencoder, seed: int = 0) -> None:
-        self.model, self.autoencoder, self.seed = model, autoencoder, seed
+    def __init__(
+        self, model: Stylizer | VideoModel, autoencoder: PatchAutoencoder, seed: int = 0
+    ) -> None:
+        self.dit, self.bank, self.autoencoder, self.seed = model.dit, model.bank, autoencoder, seed
         self.dtype = next(model.parameters()).dtype
         self.device = next(model.parameters()).device
 
@@ -63,12 +66,12 @@ class Runner:
         """source [1, T, 3, H, W], mix [1, K] -> pictures of the same shape, clamped to 0..1."""
         generator = torch.Generator(device=self.device).manual_seed(self.seed)
         cond = self.autoencoder.encode(source.to(self.dtype))
-        context = self.model.context(mix.to(self.dtype))
+        context = torch.einsum("bk,kld->bld", mix.to(self.bank), self.bank)
         clean = cond
         for sigma in SIGMAS[:steps]:
             level = torch.full((1, source.shape[1]), sigma, device=self.device)
             x = renoise(clean.float(), level, generator).to(self.dtype)
-            clean = self.model.dit.forward_clip(x, level * 1000, context, cond, cache=cache)
+            clean = self.dit.forward_clip(x, level * 1000, context, cond, cache=cache)
         return self.decode(clean)
 
     @torch.inference_mode()

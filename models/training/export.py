@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from ... import assets
 from ..tiny import PROMPTS, WEIGHTS
+from .loop import averaged
 from .photos import credit_lines
 
 ORIGIN = "Trained by models/training of this repository; see assets/training_report.md"
@@ -20,13 +21,7 @@ LICENCE = "Apache-2.0"
 def gather(folder: Path) -> dict[str, torch.Tensor]:
     """All tensors of a `VideoModel`, by its own names, from the stages' checkpoints in `folder`."""
     stage = "finish" if (folder / "finish" / "last.pt").exists() else "stylizer"
-    parts = {
-        "autoencoder.": torch.load(folder / "autoencoder" / "last.pt", weights_only=True)[
-            "average"
-        ],
-        "": torch.load(folder / stage / "last.pt", weights_only=True)["average"],
-        "prompts.": torch.load(folder / "prompts.pt", weights_only=True),
-    }
+    parts = {"autoencoder.": averaged(folder / "autoencoder"), "": averaged(folder / stage)}
     return {prefix + name: value for prefix, part in parts.items() for name, value in part.items()}
 
 

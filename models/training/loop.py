@@ -89,7 +89,7 @@ def train(module: nn.Module, step_losses: StepFunction, plan: Plan, folder: Path
         losses = step_losses(generator, step)
         optimiser.zero_grad(set_to_none=True)
         losses["total"].backward()
-        norm = nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        norm = nn.utils.clip_grad_norm_(module.parameters(), 3.0)
         if torch.isfinite(norm):
             optimiser.step()
             average.update(module, step)

@@ -35,7 +35,7 @@ class Scale:
 CPU = Scale(
     autoencoder=Plan(steps=2400, lr=2e-3, decay=0.6),
     autoencoder_clips=6,
-    stylizer=Plan(steps=3600, lr=1e-3, decay=0.3),
+    stylizer=Plan(steps=3600, lr=1.5e-3, warmup=150, decay=0.35),
     recipe=Recipe(clips=6, frames=6, size=128, pixel_frames=0),
     finish=Plan(steps=200, lr=3e-4, warmup=20, decay=0.8),
     finish_recipe=Recipe(clips=4, frames=6, size=256, pixel_frames=2),
@@ -108,7 +108,7 @@ def run_stage(stage: str, scale: Scale, folder: Path, device: str) -> None:
     elif stage == "report":
         from .report import write_report
 
-        write_report()
+        write_report(folder)
 
 
 def _stylizer_stage(stage: str, scale: Scale, folder: Path, device: str) -> None:

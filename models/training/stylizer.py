@@ -17,14 +17,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..autoencoder import PatchAutoencoder
+from ..block import Block
 from ..dit import CausalDiT
-from ..layers import FiLMBlock
 from ..specs import DiTSpec
 from .autoencoder import edge_loss
 from .data import Batch, Draw, stream_batches
@@ -37,23 +38,31 @@ class Stylizer(nn.Module):
     def __init__(self, spec: DiTSpec, styles: int) -> None:
         super().__init__()
         self.dit = CausalDiT(spec)
-        self.bank = nn.Parameter(torch.randn(styles, spec.text_len, spec.text_dim))
+        # The tokens of a style share most of their direction, so that their mean, which steers the
+        # convolutions, tells styles apart as well as the tokens do.
+        shared = torch.randn(styles, 1, spec.text_dim)
+        self.bank = nn.Parameter(shared + 0.5 * torch.randn(styles, spec.text_len, spec.text_dim))
 
     @torch.no_grad()
     def init_weights(self) -> None:
-        """Fresh weights that hear the style from the first step on.
+        """Fresh weights for a short training: every part is heard from the first step on.
 
-        The usual 0.02 leaves the pooled prompt a hundred times weaker than the time embedding, and
-        a model that cannot tell styles apart first learns their average.
+        The usual start (standard deviation 0.02, gates at zero) leaves a model of this width deaf
+        to its prompt and its memory for thousands of steps, which is all that a CPU affords.
         """
         self.dit.init_weights()
         self.dit.init_local_attention()
-        for module in self.dit.text_embedding:
-            if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=1.5 * module.in_features**-0.5)
-        for module in self.dit.modules():
-            if isinstance(module, FiLMBlock):
-                nn.init.normal_(module.film.weight, std=0.5 * module.film.in_features**-0.5)
+        for name, module in self.dit.named_modules():
+            if isinstance(module, nn.Linear) and not name.endswith((".q", ".k")):
+                nn.init.normal_(module.weight, std=module.in_features**-0.5)
+        nn.init.zeros_(cast(nn.Linear, self.dit.time_projection[1]).weight)
+        if self.dit.tail is not None:
+            nn.init.zeros_(self.dit.tail.reader.weight)
+        for block in self.dit.blocks:
+            cast(Block, block).modulation[:, [2, 5]] = 0.5  # the two gates
+        if self.dit.stem is not None:
+            # Begin without the noise; what is useful in it is soon found.
+            self.dit.stem.conv_in.weight[:, : self.dit.spec.in_channels] = 0
 
     def context(self, mix: Tensor) -> Tensor:
         """[B, K] weights of the styles -> text embedding [B, text_len, text_dim]."""
@@ -66,6 +75,7 @@ class Recipe:
 
     clips: int
     frames: int
+    """Every second step: twice the clips, half the frames, for the sake of variety."""
     size: int
     pixel_frames: int
     """How many frames of each clip are also compared as decoded pictures."""
@@ -112,16 +122,16 @@ class StepLosses:
         terms: Losses = {}
         plain = bool(torch.rand((), generator=generator, device=self.device) < r.plain_flow)
         if plain:
-            sigma = uniform(generator, r.clips, 0.05, 1.0, self.device)
+            sigma = uniform(generator, len(batch.mix), 0.05, 1.0, self.device)
             start = renoise(target, sigma, generator)
         else:
-            sigma = uniform(generator, r.clips, 0.65, 1.0, self.device)
+            sigma = uniform(generator, len(batch.mix), 0.65, 1.0, self.device)
             start = renoise(cond, sigma, generator)
         first = self._predict(start, sigma, context, cond)
         total = self._loss(first, target, batch, generator, terms, "1")
         two = bool(torch.rand((), generator=generator, device=self.device) < r.second_level)
         if two and not plain:
-            sigma = uniform(generator, r.clips, 0.35, 0.65, self.device)
+            sigma = uniform(generator, len(batch.mix), 0.35, 0.65, self.device)
             start = renoise(first.detach(), sigma, generator)
             second = self._predict(start, sigma, context, cond)
             total = total + self._loss(second, target, batch, generator, terms, "2")
