@@ -97,7 +97,9 @@ class LocalHost:
     # ---- Link ----------------------------------------------------------------------------------
 
     def send_frame(self, session: HostedSession, frame: Frame) -> None:
-        self._records[session.id].mailbox.put(frame)
+        record = self._records.get(session.id)
+        if record is not None:
+            record.mailbox.put(frame)
 
     def send_controls(self, session: HostedSession) -> None:
         record = self._records.get(session.id)
@@ -105,10 +107,13 @@ class LocalHost:
             record.controls = session.controls
 
     def send_close(self, session: HostedSession, reason: str) -> None:
-        self._ready.result().engine.close(self._records[session.id], reason)
+        record = self._records.get(session.id)
+        if record is not None:
+            self._ready.result().engine.close(record, reason)
 
     def session_stats(self, session: HostedSession) -> Mapping[str, Any]:
-        return self._records[session.id].stats(self._clock.now())
+        record = self._records.get(session.id)
+        return record.stats(self._clock.now()) if record is not None else {}
 
     # ---- the engine's thread -------------------------------------------------------------------
 

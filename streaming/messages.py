@@ -97,8 +97,6 @@ class Forget:
 class Ping:
     """Answer from the engine's thread, with statistics."""
 
-    number: int
-
 
 @dataclass(frozen=True, slots=True)
 class Stop:
@@ -108,6 +106,11 @@ class Stop:
 ToWorker = Start | Open | FrameIn | OutputTaken | SetControls | Close | Forget | Ping | Stop
 
 # ---- from the worker -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The libraries are in memory; the worker waits for `Start`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +169,8 @@ class Happened:
 class Pong:
     """Numbers of each session by its id, and of the process."""
 
-    number: int
     sessions: Mapping[str, Mapping[str, Any]]
     process: Mapping[str, Any]
 
 
-FromWorker = Started | Failed | FrameTaken | FrameOut | ControlsSeen | Happened | Pong
+FromWorker = Loaded | Started | Failed | FrameTaken | FrameOut | ControlsSeen | Happened | Pong

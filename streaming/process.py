@@ -42,6 +42,12 @@ class WorkerProcess:
     def alive(self) -> bool:
         return self._process.is_alive()
 
+    @property
+    def loaded(self) -> bool:
+        """Whether a worker that was not started yet has loaded its libraries: it says so, and
+        nothing else before its start."""
+        return self._process.is_alive() and self.connection.poll()
+
     def send(self, message: ToWorker) -> bool:
         """False when the worker is gone; its monitor learns that by itself."""
         with self._sending:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import torch
@@ -52,6 +53,7 @@ def match(
             )
         came[session.id] += 1
         _check_frames(info, session, result.frames)
+        _check_notes(info, result)
         matched.append((session, result))
     for session, flush in zip(sessions, flushed, strict=True):
         if flush and not came[session.id]:
@@ -89,3 +91,12 @@ def _check_frames(info: PipelineInfo, session: EngineSession, frames: Tensor) ->
             f"pipeline {info.name} returned {frames.dtype} frames {list(frames.shape)}; "
             f"expected floating point {list(wanted)} in 0..1"
         )
+
+
+def _check_notes(info: PipelineInfo, result: Result) -> None:
+    try:
+        json.dumps(dict(result.notes))
+    except (TypeError, ValueError) as error:
+        raise PipelineError(
+            f"pipeline {info.name}: notes go to the page as JSON, but {error}"
+        ) from error

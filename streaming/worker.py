@@ -33,6 +33,7 @@ from .messages import (
     FrameTaken,
     FromWorker,
     Happened,
+    Loaded,
     Open,
     OutputMeta,
     OutputTaken,
@@ -60,8 +61,9 @@ def main(connection: Connection) -> None:
     # The slow part of a start, done before anyone waits when this process is kept in reserve.
     importlib.import_module(".engine", __package__)
     try:
+        connection.send(Loaded())
         start = connection.recv()
-    except EOFError:
+    except (EOFError, OSError):
         return
     if isinstance(start, Start):
         Worker(connection).run(start)
@@ -88,7 +90,7 @@ class Worker:
         self._sending = threading.Lock()
         self._wake = threading.Event()
         self._stopping = False
-        self._ping: int | None = None
+        self._asked = False
         self._places: dict[str, Place] = {}
         self._clock = SystemClock()
 
@@ -120,13 +122,13 @@ class Worker:
 
     def _answer(self) -> None:
         """Between ticks: a ping is answered here, so that an answer means a living engine."""
-        number, self._ping = self._ping, None
-        if number is not None:
+        asked, self._asked = self._asked, False
+        if asked:
             sessions = self._engine.stats()
             for id, numbers in sessions.items():
                 place = self._places.get(id)
                 numbers["drops"]["outbox"] = place.out.dropped if place else 0
-            self._send(Pong(number, sessions, _process_stats()))
+            self._send(Pong(sessions, _process_stats()))
 
     def _emit(self, id: str, item: Output | Event) -> None:
         if isinstance(item, Event):
@@ -171,8 +173,8 @@ class Worker:
                 self._open(message)
             case Close() | Forget():
                 self._leave(message)
-            case Ping(number):
-                self._ping = number
+            case Ping():
+                self._asked = True
                 self._wake.set()
             case Stop():
                 self._stop()

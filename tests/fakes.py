@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import signal
+import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from millrace.streaming.controls import Control
+from millrace.streaming import offline
+from millrace.streaming.clock import ManualClock, SystemClock
+from millrace.streaming.config import EngineConfig
+from millrace.streaming.controls import Control, Controls
+from millrace.streaming.engine import Engine
 from millrace.streaming.frames import PTS_RATE, Frame, i420_shape
-from millrace.streaming.host import Event, Output
-from millrace.streaming.pipeline import PipelineContext, PipelineInfo, Result, StreamConfig, Work
+from millrace.streaming.host import Event, Output, Session
+from millrace.streaming.pipeline import (
+    Pipeline,
+    PipelineContext,
+    PipelineInfo,
+    Result,
+    StreamConfig,
+    Work,
+)
+from millrace.streaming.session import EngineSession
 
 SIZE = (16, 16)
 GAIN = Control("gain", "Gain", "float", 1.0, 0.0, 1.0)
@@ -157,3 +173,120 @@ class Collector:
 
     def pixels(self) -> np.ndarray:
         return np.stack([output.frame.planes for output in self.outputs])
+
+
+class Rig:
+    """An engine around a pipeline with a hand-turned clock and the sessions opened on it."""
+
+    def __init__(self, pipeline: Pipeline, max_sessions: int = 16) -> None:
+        self.clock = ManualClock(100.0)
+        self.engine = Engine(pipeline, EngineConfig(max_sessions=max_sessions), self.clock)
+        self._names = itertools.count()
+
+    def open(
+        self, size: tuple[int, int] = SIZE, *, lossless: bool = False, **changes: object
+    ) -> tuple[EngineSession, Collector]:
+        collector = Collector()
+        controls = Controls.defaults(self.engine.info.controls)
+        if changes:
+            controls = controls.changed(self.engine.info.controls, changes)
+        session = self.engine.open(
+            f"s{next(self._names)}", StreamConfig(*size), controls, collector, lossless=lossless
+        )
+        self.engine.tick()
+        return session, collector
+
+    def change(self, session: EngineSession, **changes: object) -> None:
+        session.controls = session.controls.changed(self.engine.info.controls, changes)
+
+    def settle(self, most: int = 1000) -> None:
+        """Tick until there is nothing to do at this moment."""
+        for _ in range(most):
+            if not self.engine.tick():
+                return
+        raise AssertionError(f"the engine is still busy after {most} ticks")
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self.settle()
+
+
+def run_alone(pipeline: Pipeline, frames: Iterable[Frame], **changes: object) -> list[Output]:
+    """What a session gives when it is the only one."""
+    return list(offline.run(pipeline, frames, changes))
+
+
+class Awaited(Collector):
+    """A collector that other threads can wait on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._came = threading.Condition()
+        self.times: list[float] = []
+        """Monotonic seconds at which each output came."""
+
+    def __call__(self, item: Output | Event) -> None:
+        with self._came:
+            super().__call__(item)
+            if isinstance(item, Output):
+                self.times.append(SystemClock().now())
+            self._came.notify_all()
+
+    def wait_for(self, condition: Callable[[], bool], timeout: float = 30.0) -> None:
+        with self._came:
+            if not self._came.wait_for(condition, timeout):
+                raise AssertionError(
+                    f"waited {timeout} s; {len(self.outputs)} outputs, events {self.events}"
+                )
+
+
+class Feeder:
+    """A camera: hands frames to a session from a thread, at a rate, until it is left."""
+
+    def __init__(self, session: Session, fps: float = 60.0) -> None:
+        self._session = session
+        self._fps = fps
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.sent = 0
+
+    def __enter__(self) -> Feeder:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        size = (self._session.config.width, self._session.config.height)
+        while not self._stop.wait(1 / self._fps):
+            now = SystemClock().now()
+            self._session.put(make_frame(self.sent, size, seed=5, captured_at=now))
+            self.sent += 1
+
+
+def build_delayed(context: PipelineContext) -> FakePipeline:
+    """For `fakes:build_delayed`: two chunks in flight, and a cursed label."""
+    return FakePipeline(context, chunk=2, delay=2, raise_on_label="bad")
+
+
+def build_crashing(context: PipelineContext) -> FakePipeline:
+    """Ends its process at the label "crash", hangs for ever at the label "hang"."""
+
+    def obey(batch: Sequence[Work]) -> None:
+        labels = {work.controls.text("label") for work in batch}
+        if "crash" in labels:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if "hang" in labels:
+            threading.Event().wait()
+
+    return FakePipeline(context, on_step=obey)
+
+
+def build_never(context: PipelineContext) -> FakePipeline:
+    raise RuntimeError("the weights are elsewhere")
+
+
+def build_exiting(context: PipelineContext) -> FakePipeline:
+    os._exit(7)
