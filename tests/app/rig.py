@@ -8,7 +8,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -228,7 +228,7 @@ class Client:
         found: list[int] = []
         while len(found) < count:
             picture = await self.picture()
-            number = read(picture.to_ndarray()[: picture.height])
+            number = read(cast(Any, picture.to_ndarray())[: picture.height])
             if number is not None:
                 found.append(number)
         return found

@@ -130,7 +130,7 @@ def test_statistics_and_stamps_arrive() -> None:
             assert stats["drops"].keys() >= {"superseded", "ingest", "egress"}
             await client.message("stamps", lambda m: m["clock"] == "browser")
             assert client.clock is not None and client.clock.origin is not None
-            shown = {(p.pts + client.clock.origin) % (1 << 32) for p in pictures}
+            shown = {((p.pts or 0) + client.clock.origin) % (1 << 32) for p in pictures}
         stamps = [pair for m in client.messages if m["type"] == "stamps" for pair in m["list"]]
         told = {rtp for rtp, _ in stamps}
         assert len(shown & told) > 40, "the stamps name the pictures by their RTP timestamps"
