@@ -284,10 +284,13 @@ class Engine:
 
     def stats(self) -> dict[str, dict[str, Any]]:
         """Numbers of each session, by its id."""
-        now = self._clock.now()
         with self._lock:
             sessions = list(self._sessions.values())
-        return {session.id: session.stats(now) for session in sessions}
+        return {session.id: self.session_stats(session) for session in sessions}
+
+    def session_stats(self, session: EngineSession) -> dict[str, Any]:
+        """One session's numbers."""
+        return {"device": self._config.device, **session.stats(self._clock.now())}
 
     # ---- around the main path ------------------------------------------------------------------
 
@@ -323,6 +326,7 @@ class Engine:
         if ended[-1].message != INPUT_ENDED:
             raise PipelineError(f"warming up failed: {ended[-1].message}")
 
+    @torch.inference_mode()
     def shutdown(self, reason: str) -> None:
         """Close all sessions."""
         with self._lock:

@@ -18,6 +18,7 @@ from .frames import Frame
 from .host import HostInfo, HostRefused, Listener
 from .pipeline import Pipeline, StreamConfig
 from .session import EngineSession, HostedSession, defaults
+from .telemetry import process_stats
 
 
 class LocalHost:
@@ -87,7 +88,11 @@ class LocalHost:
 
     def stats(self) -> Mapping[str, Any]:
         live = self.sessions()
-        return {"sessions": {"admitted": len(live)}, "by_session": {s.id: s.stats() for s in live}}
+        return {
+            "sessions": {"admitted": len(live)},
+            "worker": {"state": "live", "restarts": 0, **process_stats()},
+            "by_session": {s.id: s.stats() for s in live},
+        }
 
     def stop(self) -> None:
         self._stopping = True
@@ -113,7 +118,10 @@ class LocalHost:
 
     def session_stats(self, session: HostedSession) -> Mapping[str, Any]:
         record = self._records.get(session.id)
-        return record.stats(self._clock.now()) if record is not None else {}
+        if record is None:
+            return {}
+        numbers = self._ready.result().engine.session_stats(record)
+        return {**numbers, "memory_mb": process_stats()["memory_mb"]}
 
     # ---- the engine's thread -------------------------------------------------------------------
 

@@ -203,7 +203,9 @@ class WorkerHost:
 
     def session_stats(self, session: HostedSession) -> Mapping[str, Any]:
         line = self._lines.get(session.id)
-        return line.stats() if line else {}
+        if line is None:
+            return {}
+        return {**line.stats(), "memory_mb": self._process.get("memory_mb")}
 
     def _announce(self, id: str, slot: int, stamp: Stamp) -> bool:
         worker = self._worker

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import resource
+import sys
 import threading
 from bisect import insort
 from collections import Counter, deque
@@ -186,3 +189,20 @@ def _milliseconds(window: Window, now: float) -> dict[str, float | None]:
 
 def _rounded(value: float) -> float | None:
     return None if math.isnan(value) else round(value, 2)
+
+
+def process_stats() -> dict[str, Any]:
+    """This process's id, its resident memory and the most that it ever was, in MiB."""
+    # Kilobytes, save on macOS, where the kernel counts bytes.
+    unit = 1024 if sys.platform == "darwin" else 1
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 / unit
+    return {"pid": os.getpid(), "memory_mb": _resident_mb(), "peak_memory_mb": round(peak, 1)}
+
+
+def _resident_mb() -> float | None:
+    try:
+        with open("/proc/self/statm") as file:
+            pages = int(file.read().split()[1])
+    except OSError:
+        return None
+    return round(pages * resource.getpagesize() / 2**20, 1)

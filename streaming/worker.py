@@ -9,14 +9,13 @@ from __future__ import annotations
 import gc
 import importlib
 import os
-import resource
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .assemble import assemble, quiet_threads, run_engine
 from .clock import SystemClock
@@ -47,6 +46,7 @@ from .messages import (
 )
 from .session import EngineSession
 from .slots import FrameBlock, SlotSender
+from .telemetry import process_stats
 
 if TYPE_CHECKING:
     pass
@@ -128,7 +128,7 @@ class Worker:
             for id, numbers in sessions.items():
                 place = self._places.get(id)
                 numbers["drops"]["outbox"] = place.out.dropped if place else 0
-            self._send(Pong(sessions, _process_stats()))
+            self._send(Pong(sessions, process_stats()))
 
     def _emit(self, id: str, item: Output | Event) -> None:
         if isinstance(item, Event):
@@ -225,18 +225,3 @@ class Worker:
     def _stop(self) -> None:
         self._stopping = True
         self._wake.set()
-
-
-def _process_stats() -> dict[str, Any]:
-    """Memory of this process in MiB, and its id."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"pid": os.getpid(), "peak_memory_mb": round(peak, 1), "memory_mb": _resident_mb()}
-
-
-def _resident_mb() -> float | None:
-    try:
-        with open("/proc/self/statm") as file:
-            pages = int(file.read().split()[1])
-    except OSError:
-        return None
-    return round(pages * resource.getpagesize() / 2**20, 1)

@@ -114,6 +114,8 @@ class FakePipeline:
         return stream
 
     def close(self, stream: FakeStream) -> None:
+        # In place, as real memory is cleared: it fails where `open` ran under another grad mode.
+        stream.memory.zero_()
         self.streams.remove(stream)
 
     def step(self, batch: Sequence[Work]) -> list[Result]:
