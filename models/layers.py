@@ -97,7 +97,7 @@ class Tail(nn.Module):
 
     def _read(self, x: Tensor, pooled: Tensor) -> Tensor:
         rows, width = pooled.shape[0], x.shape[1]
-        weight = self.reader(pooled * pooled.shape[1] ** -0.5).view(rows, -1, width + 1)
+        weight = self.reader(pooled * pooled.shape[1] ** -0.25).view(rows, -1, width + 1)
         # Channels last, so this is a view: [rows, frames * h * w, width].
         flat = x.permute(0, 2, 3, 1).reshape(rows, -1, width)
         out = torch.baddbmm(weight[:, None, :, width], flat, weight[:, :, :width].transpose(1, 2))
