@@ -24,7 +24,7 @@ from ..streaming.controls import ControlError, Schema
 from ..streaming.host import HostRefused
 from . import control_values, local_engine, machine
 from .bench_load import ClosedLoop, Load, OpenLoop, moving_source
-from .bench_report import summary, table
+from .bench_report import browser_table, summary, table
 from .errors import CallError, CommandError
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Plan:
         deadline_ms: in the open loop, when a frame must be done after its capture.
         sessions: viewers at the same time.
         controls: further controls, as typed.
+        browser: measure the whole way through a server and Chromium instead of the engine alone.
         report: where the JSON goes; "-" is the standard output, None nowhere.
     """
 
@@ -57,6 +58,7 @@ class Plan:
     deadline_ms: float
     sessions: int
     controls: Mapping[str, str]
+    browser: bool
     report: str | None
 
 
@@ -67,6 +69,25 @@ def run(plan: Plan) -> None:
         CallError: a control, size or device that the model or the machine does not have.
         CommandError: the model failed, or the report cannot be written.
     """
+    report = _in_browser(plan) if plan.browser else _engine_alone(plan)
+    lines = browser_table(report) if plan.browser else table(report)
+    # With "-" the report alone is on the standard output.
+    print("\n".join(lines), file=sys.stderr if plan.report == "-" else sys.stdout)
+    if plan.report:
+        _write(report, plan.report)
+
+
+def _head(plan: Plan) -> dict[str, Any]:
+    return {
+        "benchmark": "browser" if plan.browser else "engine",
+        "model": plan.options.pipeline,
+        "size": [plan.options.width, plan.options.height],
+        "seconds": plan.seconds,
+        "random_weights": bool(plan.options.settings.get("random_weights")),
+    }
+
+
+def _engine_alone(plan: Plan) -> dict[str, Any]:
     clock = SystemClock()
     load_before = machine.load_average()
     built = local_engine.start(plan.options, clock)
@@ -74,18 +95,20 @@ def run(plan: Plan) -> None:
         runs = _all_runs(plan, built, clock)
     except (ControlError, HostRefused) as error:
         raise CallError(str(error)) from error
-    report = {
-        "model": plan.options.pipeline,
-        "size": [plan.options.width, plan.options.height],
-        "seconds": plan.seconds,
-        "random_weights": bool(plan.options.settings.get("random_weights")),
-        "environment": _environment(built, load_before),
-        "runs": runs,
-    }
-    # With "-" the report alone is on the standard output.
-    print("\n".join(table(report)), file=sys.stderr if plan.report == "-" else sys.stdout)
-    if plan.report:
-        _write(report, plan.report)
+    return _head(plan) | {"environment": _environment(built, load_before), "runs": runs}
+
+
+def _in_browser(plan: Plan) -> dict[str, Any]:
+    from . import bench_browser
+
+    environment = machine.facts() | {"load_average_before": machine.load_average()}
+    runs = []
+    for steps in plan.steps or (None,):
+        changes: dict[str, object] = dict(plan.controls)
+        changes |= {} if steps is None else {"steps": steps}
+        found = bench_browser.run(plan.options, plan.seconds, changes)
+        runs.append({"mode": "browser", "steps": steps} | found)
+    return _head(plan) | {"environment": environment, "runs": runs}
 
 
 def _all_runs(plan: Plan, built: Assembled, clock: Clock) -> list[dict[str, Any]]:

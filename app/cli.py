@@ -197,6 +197,9 @@ def bench(
     dtype: options.Dtype = "auto",
     threads: options.Threads = 0,
     settings: options.Settings = None,
+    browser: Annotated[
+        bool, typer.Option("--browser", help="The whole way, through a server and Chromium.")
+    ] = False,
     random_weights: Annotated[
         bool,
         typer.Option("--random-weights", help="The model's speed without its weights or looks."),
@@ -206,20 +209,30 @@ def bench(
         typer.Option("--json", metavar="PATH", help="Write the numbers here; - prints them."),
     ] = None,
 ) -> None:
-    """Measure the live engine on this machine, without a browser."""
+    """Measure the live engine on this machine, alone or with a browser in front of it."""
     from ..streaming.config import Options
     from . import bench as command
 
     width, height = options.parse_size(size or "256x256")
     command.run(
         command.Plan(
-            options=Options(pipeline, device, dtype, threads, width, height, max_sessions=sessions),
+            options=Options(
+                pipeline,
+                device,
+                dtype,
+                threads,
+                width,
+                height,
+                max_sessions=sessions,
+                settings={"random_weights": True} if random_weights else {},
+            ),
             seconds=seconds,
             steps=options.parse_steps(steps) if steps else (),
             open_fps=fps,
             deadline_ms=deadline,
             sessions=sessions,
             controls=options.parse_settings(settings or []),
+            browser=browser,
             report=report,
         )
     )
