@@ -13,6 +13,7 @@ from ... import assets
 from ..tiny import PROMPTS, WEIGHTS
 from .loop import averaged
 from .photos import credit_lines
+from .stylizer import PHASES
 
 ORIGIN = "Trained by models/training of this repository; see assets/training_report.md"
 LICENCE = "Apache-2.0"
@@ -20,7 +21,10 @@ LICENCE = "Apache-2.0"
 
 def gather(folder: Path) -> dict[str, torch.Tensor]:
     """All tensors of a `VideoModel`, by its own names, from the stages' checkpoints in `folder`."""
-    stage = "finish" if (folder / "finish" / "last.pt").exists() else "stylizer"
+    done = [phase for phase in PHASES if (folder / phase / "last.pt").exists()]
+    if not done:
+        raise SystemExit(f"nothing to export in {folder}: run the stages {', '.join(PHASES)} first")
+    stage = done[-1]
     parts = {"autoencoder.": averaged(folder / "autoencoder"), "": averaged(folder / stage)}
     return {prefix + name: value for prefix, part in parts.items() for name, value in part.items()}
 

@@ -18,6 +18,7 @@ from .export import LICENCE, ORIGIN, register
 from .pictures import save_grid, save_picture
 from .prompts import score as score_prompts
 from .styles import STYLES as FILTERS
+from .stylizer import PHASES
 
 FRAMES = 10
 SIZE = 256
@@ -34,9 +35,7 @@ def write_report(folder: Path) -> None:
         "size": SIZE,
         "styles": [asdict(s) for s in scores],
         "prompts": {"top1": prompts.top1, "error": prompts.error},
-        "losses": {
-            name: last_losses(folder / name) for name in ("autoencoder", "stylizer", "finish")
-        },
+        "losses": {name: last_losses(folder / name) for name in ("autoencoder", *PHASES)},
     }
     (assets.FOLDER / "training_report.json").write_text(json.dumps(figures, indent=1) + "\n")
     (assets.FOLDER / "training_report.md").write_text(text(scores, figures))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,9 +15,9 @@ from ..tiny import PROMPTS
 from .autoencoder import train_autoencoder
 from .loop import Plan, averaged
 from .styles import STYLES
-from .stylizer import Recipe, Stylizer, train_stylizer
+from .stylizer import PHASES, Recipe, Stylizer, train_stylizer
 
-STAGES = ("autoencoder", "prompts", "stylizer", "finish", "export", "report")
+STAGES = ("autoencoder", "prompts", *PHASES, "export", "report")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,50 +26,74 @@ class Scale:
 
     autoencoder: Plan
     autoencoder_clips: int
-    stylizer: Plan
-    recipe: Recipe
-    finish: Plan
-    finish_recipe: Recipe
+    autoencoder_size: int
+    phases: tuple[tuple[Recipe, Plan], tuple[Recipe, Plan], tuple[Recipe, Plan]]
 
 
 CPU = Scale(
     autoencoder=Plan(steps=2400, lr=2e-3, decay=0.6),
     autoencoder_clips=6,
-    stylizer=Plan(steps=3600, lr=1.5e-3, warmup=150, decay=0.35),
-    recipe=Recipe(clips=6, frames=6, size=128, pixel_frames=0),
-    finish=Plan(steps=200, lr=3e-4, warmup=20, decay=0.8),
-    finish_recipe=Recipe(clips=4, frames=6, size=256, pixel_frames=2),
+    autoencoder_size=128,
+    phases=(
+        (
+            Recipe(clips=6, frames=4, size=64, pixel_frames=0),
+            Plan(steps=6000, lr=1.5e-3, warmup=150, decay=0.2),
+        ),
+        (
+            Recipe(clips=4, frames=6, size=128, pixel_frames=0),
+            Plan(steps=1500, lr=1e-3, warmup=50, decay=0.6),
+        ),
+        (
+            Recipe(clips=2, frames=5, size=256, pixel_frames=2),
+            Plan(steps=400, lr=3e-4, warmup=20, decay=0.8),
+        ),
+    ),
 )
 GPU = Scale(
     autoencoder=Plan(steps=12_000, lr=2e-3, decay=0.5),
     autoencoder_clips=32,
-    stylizer=Plan(steps=20_000, lr=1e-3, decay=0.3),
-    recipe=Recipe(clips=48, frames=8, size=128, pixel_frames=1),
-    finish=Plan(steps=4_000, lr=3e-4, warmup=50, decay=0.8),
-    finish_recipe=Recipe(clips=16, frames=8, size=256, pixel_frames=2),
+    autoencoder_size=128,
+    phases=(
+        (
+            Recipe(clips=32, frames=6, size=64, pixel_frames=0),
+            Plan(steps=15_000, lr=1.5e-3, warmup=200, decay=0.2),
+        ),
+        (
+            Recipe(clips=24, frames=8, size=128, pixel_frames=1),
+            Plan(steps=10_000, lr=1e-3, warmup=100, decay=0.5),
+        ),
+        (
+            Recipe(clips=12, frames=8, size=256, pixel_frames=2),
+            Plan(steps=3_000, lr=3e-4, warmup=50, decay=0.8),
+        ),
+    ),
 )
 SMOKE = Scale(
     autoencoder=Plan(steps=3, lr=1e-3),
     autoencoder_clips=2,
-    stylizer=Plan(steps=2, lr=1e-3),
-    recipe=Recipe(clips=2, frames=3, size=64, pixel_frames=1),
-    finish=Plan(steps=1, lr=1e-4),
-    finish_recipe=Recipe(clips=1, frames=3, size=64, pixel_frames=1),
+    autoencoder_size=64,
+    phases=(
+        (Recipe(clips=2, frames=3, size=32, pixel_frames=0), Plan(steps=2, lr=1e-3)),
+        (Recipe(clips=2, frames=3, size=64, pixel_frames=0), Plan(steps=2, lr=1e-3)),
+        (Recipe(clips=1, frames=3, size=64, pixel_frames=1), Plan(steps=1, lr=1e-4)),
+    ),
 )
+SCALES = {"cpu": CPU, "gpu": GPU, "smoke": SMOKE}
+
 EMPHASIS = {
     "camera": 0.5,
     "sketch": 2.0,
     "comic": 2.0,
     "neon": 2.0,
-    "drying": 1.5,
-    "trails": 1.5,
+    "drying": 2.0,
+    "trails": 2.0,
+    "exposure": 1.5,
     "pop": 1.5,
+    "thermal": 1.5,
     "oil": 1.3,
     "watercolor": 1.3,
-    "exposure": 1.2,
 }
-"""How often a style is drawn, 1 if not named: edge styles converge last."""
-SCALES = {"cpu": CPU, "gpu": GPU, "smoke": SMOKE}
+"""How often a style is drawn, 1 if not named: edges, and what needs the past, converge last."""
 
 
 def load_autoencoder(folder: Path, device: str) -> PatchAutoencoder:
@@ -78,11 +102,32 @@ def load_autoencoder(folder: Path, device: str) -> PatchAutoencoder:
     return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def load_stylizer(folder: Path, stage: str, device: str) -> Stylizer:
+def load_stylizer(folder: Path, phase: str, device: str) -> Stylizer:
     model = Stylizer(TINY, len(STYLES))
-    model.load_state_dict(averaged(folder / stage))
+    model.load_state_dict(averaged(folder / phase))
     model.dit.channels_last()
     return model.to(device)
+
+
+def new_stylizer(seed: int, device: str) -> Stylizer:
+    torch.manual_seed(seed)
+    model = Stylizer(TINY, len(STYLES))
+    model.init_weights()
+    model.dit.channels_last()
+    return model.to(device)
+
+
+def run_phase(phase: str, scale: Scale, folder: Path, device: str) -> None:
+    """Train the video model from where the phase before left it."""
+    index = PHASES.index(phase)
+    recipe, plan = scale.phases[index]
+    if index == 0:
+        model = new_stylizer(plan.seed, device)
+    else:
+        model = load_stylizer(folder, PHASES[index - 1], device)
+    emphasis = torch.tensor([EMPHASIS.get(style.name, 1.0) for style in STYLES])
+    autoencoder = load_autoencoder(folder, device)
+    train_stylizer(model, autoencoder, recipe, plan, folder / phase, device, emphasis)
 
 
 def run_stage(stage: str, scale: Scale, folder: Path, device: str) -> None:
@@ -92,15 +137,15 @@ def run_stage(stage: str, scale: Scale, folder: Path, device: str) -> None:
             scale.autoencoder,
             folder / stage,
             device,
-            scale.recipe.size,
+            scale.autoencoder_size,
             scale.autoencoder_clips,
         )
     elif stage == "prompts":
         from .prompts import train_prompt_encoder
 
         save_prompt_encoder(train_prompt_encoder(), folder / PROMPTS)
-    elif stage in ("stylizer", "finish"):
-        _stylizer_stage(stage, scale, folder, device)
+    elif stage in PHASES:
+        run_phase(stage, scale, folder, device)
     elif stage == "export":
         from .export import export
 
@@ -111,22 +156,6 @@ def run_stage(stage: str, scale: Scale, folder: Path, device: str) -> None:
         write_report(folder)
 
 
-def _stylizer_stage(stage: str, scale: Scale, folder: Path, device: str) -> None:
-    autoencoder = load_autoencoder(folder, device)
-    if stage == "stylizer":
-        torch.manual_seed(scale.stylizer.seed)
-        model = Stylizer(TINY, len(STYLES))
-        model.init_weights()
-        model.dit.channels_last()
-        model = model.to(device)
-        train_stylizer(model, autoencoder, scale.recipe, scale.stylizer, folder / stage, device)
-    else:
-        model = load_stylizer(folder, "stylizer", device)
-        train_stylizer(
-            model, autoencoder, scale.finish_recipe, scale.finish, folder / stage, device
-        )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m millrace.models.training", description=__doc__)
     parser.add_argument("stages", nargs="*", choices=[*STAGES, "all"], default="all")
@@ -134,13 +163,10 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--folder", type=Path, default=Path("runs"))
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: PyTorch's choice)")
-    parser.add_argument("--steps", type=int, default=0, help="override the stylizer's steps")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
     scale = SCALES[options.scale or ("gpu" if options.device.startswith("cuda") else "cpu")]
-    if options.steps:
-        scale = replace(scale, stylizer=replace(scale.stylizer, steps=options.steps))
     options.folder.mkdir(parents=True, exist_ok=True)
     stages = STAGES if "all" in options.stages else options.stages
     for stage in stages:

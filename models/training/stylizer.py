@@ -31,6 +31,11 @@ from .autoencoder import edge_loss
 from .data import Batch, Draw, stream_batches
 from .loop import Losses, Plan, steps_done, train
 
+PHASES = ("sketch", "widen", "finish")
+"""The video model learns on small pictures first: a look is local, a step on 64x64 costs a quarter
+of one on 128x128, and the number of steps is what counts. Larger pictures and longer clips then
+teach it distance and memory."""
+
 
 class Stylizer(nn.Module):
     """The DiT and the bank of styles that it is conditioned on (what is trained together)."""

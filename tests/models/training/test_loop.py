@@ -82,7 +82,7 @@ def test_averages_follow_the_weights_and_count_integers() -> None:
 
 @pytest.mark.slow
 def test_the_whole_recipe_runs_at_smoke_size(tmp_path: Path) -> None:
-    for stage in ("autoencoder", "stylizer", "finish"):
+    for stage in ("autoencoder", "sketch", "widen", "finish"):
         run_stage(stage, SMOKE, tmp_path, "cpu")
     weights = averaged(tmp_path / "finish")
     assert all(value.isfinite().all() for value in weights.values())
