@@ -22,9 +22,9 @@ from ..streaming.clock import Clock, SystemClock
 from ..streaming.config import Options
 from ..streaming.controls import ControlError, Schema
 from ..streaming.host import HostRefused
-from . import control_values, local_engine, machine
+from . import control_values, local_engine, machine, soak
 from .bench_load import ClosedLoop, Load, OpenLoop, moving_source
-from .bench_report import browser_table, summary, table
+from .bench_report import summary, table
 from .errors import CallError, CommandError
 
 if TYPE_CHECKING:
@@ -69,8 +69,12 @@ def run(plan: Plan) -> None:
         CallError: a control, size or device that the model or the machine does not have.
         CommandError: the model failed, or the report cannot be written.
     """
-    report = _in_browser(plan) if plan.browser else _engine_alone(plan)
-    lines = browser_table(report) if plan.browser else table(report)
+    if plan.browser:
+        report = _in_browser(plan)
+        lines = [line for run in report["runs"] for line in (f"steps {run['steps']}", run["table"])]
+    else:
+        report = _engine_alone(plan)
+        lines = table(report)
     # With "-" the report alone is on the standard output.
     print("\n".join(lines), file=sys.stderr if plan.report == "-" else sys.stdout)
     if plan.report:
@@ -99,16 +103,30 @@ def _engine_alone(plan: Plan) -> dict[str, Any]:
 
 
 def _in_browser(plan: Plan) -> dict[str, Any]:
-    from . import bench_browser
-
-    environment = machine.facts() | {"load_average_before": machine.load_average()}
+    options = plan.options
+    arguments = [
+        "--pipeline", options.pipeline, "--device", options.device, "--dtype", options.dtype,
+        "--threads", str(options.threads), "--size", f"{options.width}x{options.height}",
+        "--fps", str(plan.open_fps or options.fps),
+    ]  # fmt: skip
     runs = []
     for steps in plan.steps or (None,):
-        changes: dict[str, object] = dict(plan.controls)
+        changes = {name: _guess(text) for name, text in plan.controls.items()}
         changes |= {} if steps is None else {"steps": steps}
-        found = bench_browser.run(plan.options, plan.seconds, changes)
-        runs.append({"mode": "browser", "steps": steps} | found)
-    return _head(plan) | {"environment": environment, "runs": runs}
+        try:
+            found = soak.measure(arguments, "camera", changes, plan.seconds)
+        except RuntimeError as error:
+            raise CommandError(str(error)) from error
+        runs.append({"mode": "browser", "steps": steps} | found | {"table": soak.table(found)})
+    return _head(plan) | {"environment": machine.facts(), "runs": runs}
+
+
+def _guess(text: str) -> object:
+    """A number or a truth value where the text is one in JSON: the schema is not known here."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _all_runs(plan: Plan, built: Assembled, clock: Clock) -> list[dict[str, Any]]:

@@ -80,19 +80,6 @@ def jain(shares: Sequence[float]) -> float:
     return square / (len(shares) * sum(s * s for s in shares)) if square else 1.0
 
 
-def slope(x: Sequence[float], y: Sequence[float]) -> dict[str, float | None]:
-    """Least-squares slope of y over x with its standard error: growth is real when the slope is
-    several times the error. None where three points are not there."""
-    n = len(x)
-    if n < 3 or len(set(x)) < 3:
-        return {"slope": None, "error": None}
-    mean_x, mean_y = sum(x) / n, sum(y) / n
-    spread = sum((a - mean_x) ** 2 for a in x)
-    rise = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / spread
-    rest = sum((b - mean_y - rise * (a - mean_x)) ** 2 for a, b in zip(x, y, strict=True))
-    return {"slope": round(rise, 4), "error": round(math.sqrt(rest / (n - 2) / spread), 4)}
-
-
 def peak_memory_mb() -> float:
     """Most memory that this process ever held; GPU memory is not in it."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -122,35 +109,6 @@ def table(report: Mapping[str, Any]) -> list[str]:
             f"{run['peak_memory_mb']:>6.0f} MB"
         )
     return lines
-
-
-def browser_table(report: Mapping[str, Any]) -> list[str]:
-    """A report of runs in a browser as text."""
-    environment = report["environment"]
-    lines = [
-        f"{report['model']} at {report['size'][0]}x{report['size'][1]} in a browser; "
-        f"{environment['cpu']['model']}, {environment['cpu']['usable_cores']:g} cores",
-        "",
-    ]
-    for run in report["runs"]:
-        e2e = "/".join(_text(run["e2e_ms"][name]) for name, _ in SHARES)
-        lines += [
-            f"steps {_text(run['steps'])}: {run['delivered_fps']} frames/s delivered "
-            f"(worst 10 s: {run['delivered_fps_least']}), {run['measured_seconds']:g} s",
-            f"  capture to display p50/p95/p99: {e2e} ms; first picture after "
-            f"{run['ttff_ms']:.0f} ms",
-            f"  growth a minute: latency {_growth(run['latency_ms_per_minute'])} ms, "
-            f"server {_growth(run['server_mb_per_minute'])} MB, "
-            f"page {_growth(run['page_mb_per_minute'])} MB",
-            f"  drops: {run['drops']}",
-        ]
-    return lines
-
-
-def _growth(fit: Mapping[str, float | None]) -> str:
-    if fit["slope"] is None:
-        return "?"
-    return f"{fit['slope']:+.2f} ± {fit['error']:.2f}"
 
 
 def _text(value: float | None) -> str:

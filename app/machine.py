@@ -105,14 +105,9 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def browser_path() -> str | None:
-    """The Chromium that browser tests and benchmarks use."""
-    return next(filter(None, map(shutil.which, BROWSERS)), None)
-
-
 def browser() -> str:
-    """Version line of that Chromium, or empty."""
-    path = browser_path()
+    """Version line of the Chromium that browser tests and benchmarks use, or empty."""
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
         return ""
     try:

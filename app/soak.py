@@ -12,7 +12,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -169,6 +169,33 @@ def table(numbers: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def measure(
+    arguments: Sequence[str],
+    source: str,
+    controls: Mapping[str, object],
+    seconds: float,
+    every: float = 2.0,
+) -> dict[str, Any]:
+    """One run with one viewer, from the start of the server to its end.
+
+    Args:
+        arguments: for `millrace serve`.
+        source: what the page sends: "camera" (a fake one), "clip" or "pattern".
+        controls: values to set on the page.
+        every: seconds between two readings.
+
+    Raises:
+        RuntimeError: the server did not start, or Playwright or Chromium is missing.
+    """
+    with server(arguments) as (url, pid), tab(url) as page:
+        page.evaluate("values => millrace.setAll(values)", dict(controls))
+        page.evaluate("kind => millrace.start(kind)", source)
+        page.wait_for_function("millrace.panel.stats && millrace.meter.percentiles()?.count > 9")
+        page.wait_for_timeout(1000 * WARM_UP_S)
+        numbers = report(watch(page, pid, seconds, every), seconds)
+    return numbers | {"controls": dict(controls), "source": source}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m millrace.app.soak", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long to measure")
@@ -179,19 +206,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, passed_on = parser.parse_known_args(arguments)
     controls = json.loads(options.controls)
     try:
-        with server(passed_on) as (url, pid), tab(url) as page:
-            page.evaluate("values => millrace.setAll(values)", controls)
-            page.evaluate("kind => millrace.start(kind)", options.source)
-            page.wait_for_function(
-                "millrace.panel.stats && millrace.meter.percentiles()?.count > 9"
-            )
-            page.wait_for_timeout(1000 * WARM_UP_S)
-            numbers = report(watch(page, pid, options.seconds, options.every), options.seconds)
+        numbers = measure(passed_on, options.source, controls, options.seconds, options.every)
     except RuntimeError as error:
         print(f"soak: {error}", file=sys.stderr)
         return 1
-    numbers["controls"] = controls
-    numbers["source"] = options.source
     print(table(numbers))
     if options.json:
         options.json.write_text(json.dumps(numbers, indent=2) + "\n", "utf-8")

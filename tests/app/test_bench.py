@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 
 import pytest
-from millrace.app import bench, bench_browser, bench_load, bench_report, machine
+from millrace.app import bench, bench_load, bench_report, machine
 from millrace.app.cli_options import parse_steps
 from millrace.app.errors import CallError, CommandError
 from millrace.streaming.config import Options
@@ -105,50 +104,17 @@ def test_arithmetic() -> None:
     assert bench_report.peak_memory_mb() > 10
 
 
-def test_a_slope_comes_with_its_error() -> None:
-    assert bench_report.slope([0, 1, 2], [1, 3, 5]) == {"slope": 2.0, "error": 0.0}
-    noisy = bench_report.slope([0, 1, 2, 3], [0, 1, 0, 1])
-    assert noisy["slope"] is not None and noisy["error"] is not None
-    assert abs(noisy["slope"]) < 2 * noisy["error"]
-    assert bench_report.slope([0, 1], [0, 1])["slope"] is None
-
-
-def test_what_a_browser_saw_is_summed_up() -> None:
-    samples = bench_browser.Samples()
-    for second in range(31):
-        seen = {
-            "shown": 20 * second,
-            "ms": [100.0] * 20,
-            "heap": 2**20,
-            "stats": {"drops": {"a": 1}},
-        }
-        samples.add(float(second), seen, 500.0 + second / 60)
-    numbers = samples.numbers()
-    assert numbers["delivered_fps"] == numbers["delivered_fps_least"] == 20
-    assert numbers["e2e_ms"] == {"p50": 100.0, "p95": 100.0, "p99": 100.0}
-    assert numbers["server_mb_per_minute"]["slope"] == pytest.approx(1, abs=1e-3)
-    assert numbers["latency_ms_per_minute"]["slope"] == 0
-    report = {"model": "m", "size": [2, 2], "environment": {"cpu": machine.cpu()}, "runs": [
-        {"steps": 1, "ttff_ms": 5.0} | numbers]}  # fmt: skip
-    assert "20.0 frames/s delivered" in "\n".join(bench_report.browser_table(report))
-
-
-def test_the_memory_of_this_process_is_found() -> None:
-    assert bench_browser.tree_memory_mb(os.getpid()) > 10
-
-
 @pytest.mark.browser
 @pytest.mark.slow
 def test_the_whole_way_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    if machine.browser_path() is None:
+    if not machine.browser():
         pytest.skip("there is no Chromium on this machine (apt-get install chromium)")
     bench.run(plan("-", browser=True, seconds=3.0, options=Options("passthrough", threads=1)))
     report = json.loads(capsys.readouterr().out)
     (run,) = report["runs"]
     assert report["benchmark"] == "browser"
-    assert run["delivered_fps"] > 2 and run["measured_pictures"] > 5
+    assert run["goodput_fps"] > 2
     assert 0 < run["e2e_ms"]["p50"] <= run["e2e_ms"]["p99"]
-    assert run["server_mb"][0] > 100
 
 
 @pytest.mark.parametrize("text", ["", "0", "1,", "a", "1;2", "-1"])
