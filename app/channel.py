@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -111,7 +112,7 @@ def _id(data: dict[str, Any]) -> int | None:
 
 def encode(kind: str, **fields: Any) -> str:
     """One message to the page, as JSON."""
-    return json.dumps({"type": kind, **fields}, separators=(",", ":"), default=_plain)
+    return json.dumps(plain({"type": kind, **fields}), separators=(",", ":"), allow_nan=False)
 
 
 def _refuse(name: str) -> float:
@@ -119,7 +120,12 @@ def _refuse(name: str) -> float:
     raise ValueError(name)
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> Any:
+    """The value as JSON knows it: NaN and infinity, which it lacks, become null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return dict(value)
-    return str(value)
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    return value if value is None or isinstance(value, (str, int)) else str(value)

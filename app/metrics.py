@@ -48,10 +48,10 @@ class Metrics(Collector):
             "millrace_sessions_opened", "Sessions opened.", value=stats["opened"]
         )
         closed = CounterMetricFamily(
-            "millrace_sessions_closed", "Sessions closed, by reason.", labels=["reason"]
+            "millrace_sessions_closed", "Sessions closed, by cause.", labels=["cause"]
         )
-        for reason, count in stats["closed"].items():
-            closed.add_metric([reason], count)
+        for cause, count in stats["closed"].items():
+            closed.add_metric([cause], count)
         yield closed
 
     def _frames(self) -> Iterator[Metric]:

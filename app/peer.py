@@ -8,20 +8,12 @@ import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from aiortc import (
     RTCDataChannel,
     RTCPeerConnection,
-    RTCRtpSender,
     RTCSessionDescription,
-    sdp,
-)
-from aiortc.exceptions import (
-    InternalError,
-    InvalidAccessError,
-    InvalidStateError,
-    OperationError,
 )
 
 from ..streaming.clock import Clock
@@ -29,6 +21,7 @@ from ..streaming.controls import ControlError
 from ..streaming.host import Event, Output, Session
 from ..streaming.pacing import Pacer
 from . import channel, encoders, rtc_patches
+from .offers import SDP_ERRORS, BadOffer, prefer
 from .settings import ServerSettings
 from .stamps import Stamps
 from .tracks import Counts, Inbound, OutTrack, Sent
@@ -36,10 +29,8 @@ from .tracks import Counts, Inbound, OutTrack, Sent
 log = logging.getLogger(__name__)
 
 
-class BadOffer(ValueError):
-    """An SDP offer that cannot be answered; the message says what was expected."""
-
-
+Cause = Literal["viewer", "lost", "timeout", "engine", "fault", "refused", "shutdown"]
+"""Why a peer was closed, for counting; the sentence beside it is for people."""
 STATS_EVERY = 0.5
 """Seconds between two statistics messages to the page."""
 
@@ -60,7 +51,10 @@ class Peer:
     """All methods run on the WebRTC loop; `listen` may be called from any thread."""
 
     def __init__(
-        self, pc: RTCPeerConnection, shared: Surroundings, on_closed: Callable[[Peer, str], None]
+        self,
+        pc: RTCPeerConnection,
+        shared: Surroundings,
+        on_closed: Callable[[Peer, Cause, str], None],
     ) -> None:
         self.pc = pc
         self.session: Session | None = None
@@ -72,8 +66,7 @@ class Peer:
         self._channel: RTCDataChannel | None = None
         self._inbound: Inbound | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._sender: RTCRtpSender | None = None
-        self._stamps = Stamps()
+        self._stamps: Stamps | None = None
         pacer: Pacer[Output] = Pacer(shared.settings.fps, shared.chunk)
         self.track = OutTrack(shared.clock, self.counts, pacer, self._on_sent)
         self._pending: list[str] = []
@@ -99,35 +92,32 @@ class Peer:
             BadOffer: aiortc cannot make sense of the offer, or it holds no video both ways.
         """
         self.session = session
+        settings, config = self._shared.settings, session.config
+        bitrate = settings.video_bitrate(config.width, config.height)
+        video: Any = self.pc.addTransceiver(self.track, direction="sendrecv")
+        if settings.codec != "auto":
+            prefer(video, settings.codec)
+        clock = rtc_patches.prepare_receiver(video.receiver)
+        await self._negotiate(offer)
+        if video.receiver.track is None:
+            raise BadOffer("the video section of the offer sends nothing: it has to be sendrecv")
+        rate = encoders.Rate.around(bitrate, config.fps, settings.pin_bitrate)
+        encoders.prepare_sender(video.sender, video._codecs[0], rate)
+        self._stamps = Stamps(clock, video.sender)
+        self._inbound = Inbound(session, self._shared.clock, self._shared.executor, self.counts)
+        self._spawn(self._inbound.run(video.receiver.track))
+        self._spawn(self._report())
+        return rtc_patches.with_start_bitrate(self.pc.localDescription.sdp, bitrate)
+
+    async def _negotiate(self, offer: str) -> None:
         try:
             await self.pc.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+            await self.pc.setLocalDescription(await self.pc.createAnswer())
         except SDP_ERRORS as error:
             log.info("offer refused: %r", error)
             raise BadOffer(
                 "the SDP offer cannot be used: it is malformed, or has no VP8 or H264 video"
             ) from None
-        (video,) = self.pc.getTransceivers()
-        return await self._negotiate(video, session)
-
-    async def _negotiate(self, video: Any, session: Session) -> str:
-        settings, config = self._shared.settings, session.config
-        bitrate = settings.video_bitrate(config.width, config.height)
-        self._sender = self.pc.addTrack(self.track)
-        self._stamps.clock = rtc_patches.prepare_receiver(video.receiver)
-        self._inbound = Inbound(session, self._shared.clock, self._shared.executor, self.counts)
-        if settings.codec != "auto":
-            _prefer(video, settings.codec)
-        try:
-            await self.pc.setLocalDescription(await self.pc.createAnswer())
-        except SDP_ERRORS as error:
-            log.info("offer refused: %r", error)
-            raise BadOffer("the offer has no video codec in common: VP8 or H264") from None
-        codec = video._codecs[0]
-        rate = encoders.Rate.around(bitrate, config.fps, settings.pin_bitrate)
-        encoders.prepare_sender(self._sender, codec, rate)
-        self._spawn(self._inbound.run(video.receiver.track))
-        self._spawn(self._report())
-        return rtc_patches.with_start_bitrate(self.pc.localDescription.sdp, bitrate)
 
     def listen(self, item: Output | Event) -> None:
         """The session's listener: called on a thread of the host, so it only passes on."""
@@ -145,12 +135,13 @@ class Peer:
         else:
             self._send("event", event=item.kind, message=item.message, data=item.data)
         if item.kind == "closed":
-            self._spawn(self.close(item.message or "the session ended"))
+            self._spawn(self.close("engine", item.message or "the session ended"))
 
     def _on_sent(self, sent: Sent) -> None:
         """A picture goes to the encoder: note its stamps, tell which change it shows."""
-        assert self._sender is not None
-        epoch = self._stamps.note(sent, self._sender, self._shared.clock.now())
+        if self._stamps is None:
+            return
+        epoch = self._stamps.note(sent, self._shared.clock.now())
         if epoch is not None:
             self._send("applied", epoch=epoch, rtp=self._stamps.rtp(sent.pts))
 
@@ -206,7 +197,7 @@ class Peer:
             await asyncio.sleep(STATS_EVERY)
             if self._channel is None:
                 continue
-            for name, batch in self._stamps.batches():
+            for name, batch in self._stamps.batches() if self._stamps else ():
                 self._send("stamps", clock=name, list=batch)
             self._send("stats", **self.stats())
 
@@ -223,14 +214,14 @@ class Peer:
             "sent": self.counts.sent,
             "repeated": self.counts.repeated,
             "source_size": inbound,
-            "send_ms": self._stamps.send_ms(),
+            "send_ms": self._stamps.send_ms() if self._stamps else 0.0,
             "state": self.session.state,
             "connection": self.state,
         }
 
     async def _on_state(self) -> None:
         if self.pc.connectionState in ("failed", "closed"):
-            await self.close("the browser went away")
+            await self.close("lost", "the browser went away")
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
@@ -242,19 +233,19 @@ class Peer:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("peer %s failed", self.id, exc_info=error)
             if not self.closed:
-                self._spawn(self.close("an error in the server ended this session"))
+                self._spawn(self.close("fault", "an error in the server ended this session"))
 
-    async def close(self, reason: str) -> None:
+    async def close(self, cause: Cause, reason: str) -> None:
         """Free the session and the connection. Idempotent; returns when all is done."""
         if self._closing is None:
-            self._closing = asyncio.ensure_future(self._close(reason))
+            self._closing = asyncio.ensure_future(self._close(cause, reason))
         # Whoever asks may be one of the tasks that closing cancels.
         await asyncio.shield(self._closing)
 
-    async def _close(self, reason: str) -> None:
+    async def _close(self, cause: Cause, reason: str) -> None:
         if self.session is not None:
             self.session.close(reason)
-        self._on_closed(self, reason)
+        self._on_closed(self, cause, reason)
         for task in self._tasks:
             task.cancel()
         self.track.stop()
@@ -263,48 +254,3 @@ class Peer:
         except SDP_ERRORS as error:
             # aiortc cannot close a connection whose offer it refused half-way; nothing is open yet.
             log.info("peer %s closed by halves: %r", self.id, error)
-
-
-SDP_ERRORS = (
-    ValueError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    TypeError,
-    AssertionError,
-    StopIteration,
-    RuntimeError,  # what a StopIteration becomes in a coroutine
-    InternalError,
-    InvalidAccessError,
-    InvalidStateError,
-    OperationError,
-)
-"""What aiortc raises on descriptions that it cannot use: four of its own, without a common base,
-and whatever its parser trips over."""
-
-
-def check_offer(text: str) -> None:
-    """Refuse what cannot become a session before anything is opened for it.
-
-    Raises:
-        BadOffer: not SDP, or not one video section, at most one for data, and nothing else.
-    """
-    try:
-        kinds = sorted(media.kind for media in sdp.SessionDescription.parse(text).media)
-    except SDP_ERRORS as error:
-        log.info("offer refused: %r", error)
-        raise BadOffer("the offer is no valid SDP") from None
-    if kinds not in (["video"], ["application", "video"]):
-        raise BadOffer(
-            f"the offer has the sections {', '.join(kinds) or 'none'}; expected one video and one "
-            "application section (the data channel)"
-        )
-
-
-def _prefer(transceiver: Any, codec: str) -> None:
-    """Put one codec first in the answer, whatever the browser prefers."""
-    offered = RTCRtpSender.getCapabilities("video").codecs
-    name = f"video/{codec}".lower()
-    first = [c for c in offered if c.mimeType.lower() == name]
-    rest = [c for c in offered if c.mimeType.lower() != name]
-    transceiver.setCodecPreferences(first + rest)

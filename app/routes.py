@@ -14,8 +14,9 @@ from .. import assets
 from ..streaming.controls import ControlError
 from ..streaming.host import Host, HostInfo, HostRefused, Session
 from ..streaming.pipeline import StreamConfig
+from .channel import plain
 from .metrics import CONTENT_TYPE, Metrics
-from .peer import BadOffer
+from .offers import BadOffer
 from .rtc import Offer, Rtc
 from .settings import ServerSettings
 
@@ -29,7 +30,7 @@ SCRIPTS = (
     "recorder.js",
     "words.js",
 )
-STYLES = ("client.css", "controls.css")
+STYLES = ("client.css", "controls.css", "panel.css")
 CLIENT = dict.fromkeys(SCRIPTS, "text/javascript") | dict.fromkeys(STYLES, "text/css")
 """The only files of this package that are served; a request picks one by name, never by path."""
 PICTURES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
@@ -126,7 +127,7 @@ def _one_session(router: APIRouter, host: Host, rtc: Rtc) -> None:
         """State, controls and statistics of one session."""
         session, peer = find(id), rtc.peer(id)
         stats = peer.stats() if peer else session.stats()
-        return {**summary(session), "stats": stats}
+        return {**summary(session), "stats": plain(stats)}
 
     @router.patch("/sessions/{id}")
     async def change_session(id: SessionId, body: ControlsBody) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from ..streaming.clock import Clock, SystemClock
 from ..streaming.host import Host
 from ..streaming.pipeline import StreamConfig
 from .ice import peer_configuration
-from .peer import Peer, Surroundings, check_offer
+from .offers import check_offer
+from .peer import Cause, Peer, Surroundings
 from .settings import ServerSettings
 from .tracks import Counts
 
@@ -63,7 +64,7 @@ class Rtc:
         """Peers that are open or still closing."""
         self._past = Counts()
         self.opened = 0
-        self.closed: dict[str, int] = {}
+        self.closed: dict[Cause, int] = {}
         self.loop = asyncio.new_event_loop()
         self.loop.set_default_executor(self._encode)
         self._thread = threading.Thread(target=self._run, name="webrtc", daemon=True)
@@ -108,7 +109,7 @@ class Rtc:
             )
             sdp = await peer.answer(offer.sdp, session)
         except BaseException:
-            await peer.close("the offer was refused")
+            await peer.close("refused", "the offer was refused")
             raise
         self._peers[peer.id] = peer
         self.opened += 1
@@ -118,16 +119,16 @@ class Rtc:
     def _expire(self, peer: Peer) -> None:
         if not peer.closed and peer.state in ("new", "connecting"):
             log.info("peer %s never connected", peer.id)
-            self.loop.create_task(peer.close("no connection in time"))
+            self.loop.create_task(peer.close("timeout", "no connection in time"))
 
-    def _forget(self, peer: Peer, reason: str) -> None:
+    def _forget(self, peer: Peer, cause: Cause, reason: str) -> None:
         """A peer begins to close: it counts no longer, but `stop` still waits for it."""
         closing = asyncio.current_task()
         assert closing is not None
         closing.add_done_callback(lambda _: self._unfinished.discard(peer))
         if self._peers.pop(peer.id, None) is not None:
             self._past.add(peer.counts)
-            self.closed[reason] = self.closed.get(reason, 0) + 1
+            self.closed[cause] = self.closed.get(cause, 0) + 1
             log.info("session %s closed: %s", peer.id, reason)
 
     def peers(self) -> tuple[Peer, ...]:
@@ -137,11 +138,11 @@ class Rtc:
         return self._peers.get(id)
 
     async def close(self, id: str, reason: str) -> bool:
-        """Close one session. Returns whether there was one."""
+        """Close one session because its viewer wants it. Returns whether there was one."""
         peer = self._peers.get(id)
         if peer is None:
             return False
-        await self.call(functools.partial(peer.close, reason))
+        await self.call(functools.partial(peer.close, "viewer", reason))
         return True
 
     async def stop(self) -> None:
@@ -154,7 +155,7 @@ class Rtc:
 
     async def _close_all(self) -> None:
         await asyncio.gather(
-            *(peer.close("the server is shutting down") for peer in self._unfinished)
+            *(peer.close("shutdown", "the server is shutting down") for peer in self._unfinished)
         )
 
     def totals(self) -> Counts:

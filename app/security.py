@@ -18,6 +18,16 @@ from .settings import ServerSettings, is_loopback
 COOKIE = "millrace_access"
 MAX_BODY = 1 << 18
 """Largest accepted request body under /api/v1, in bytes; an SDP offer has a few thousand."""
+GRADIO_NEEDS = ("/gradio_api/info", "/gradio_api/heartbeat/", "/gradio_api/startup-events")
+"""All that our page uses of Gradio's own interface. The rest of it (uploads, files by path, proxy,
+run history, monitoring) is closed: nothing here calls it, so nobody else shall."""
+GRADIO_OWN = ("/gradio_api", "/monitoring", "/login", "/logout")
+HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"content-security-policy", b"frame-ancestors 'self'"),
+)
+"""On every answer; the referrer would tell other sites the address."""
 
 
 class Gate:
@@ -48,12 +58,26 @@ class Gate:
         elif _too_large(scope, headers):
             await _refuse(scope, send, 413, f"the request is larger than {MAX_BODY} bytes")
         elif not self._token or self._known(headers):
-            bounded = _bounded(receive) if scope["path"].startswith("/api/") else receive
-            await self._app(scope, bounded, send)
+            await self._admit(scope, receive, send)
         elif scope["type"] == "http" and (given := _query_token(scope)) is not None:
             await self._log_in(scope, send, given)
         else:
             await _refuse(scope, send, 401, "this server asks for its token", headers)
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        if path.startswith(GRADIO_OWN) and not path.startswith(GRADIO_NEEDS):
+            await _refuse(scope, send, 404, "there is no such page")
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), *HEADERS]}
+            await send(message)
+
+        await self._app(
+            scope, _bounded(receive) if path.startswith("/api/") else receive, with_headers
+        )
 
     def _foreign(self, headers: dict[str, str]) -> str:
         """Why a request comes from a foreign page; empty when it does not."""

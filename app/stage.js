@@ -22,6 +22,7 @@ export class Stage {
   }
 
   source(stream) {
+    this.element.toggleAttribute('data-waiting', stream !== null);
     this.in.srcObject = stream;
     this.in.play().catch(() => {}); // refused only when the element was removed meanwhile
   }
@@ -32,6 +33,7 @@ export class Stage {
     if (!stream || !this.out.requestVideoFrameCallback) return;
     const next = (_, metadata) => {
       if (this.out.srcObject !== stream) return;
+      this.element.removeAttribute('data-waiting');
       onFrame(metadata);
       this.out.requestVideoFrameCallback(next);
     };

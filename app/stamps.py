@@ -34,24 +34,25 @@ BATCH = 256
 class Stamps:
     """Collects the stamps of sent pictures until the next batch goes to the page."""
 
-    def __init__(self) -> None:
-        self.clock = ReceiverClock()
+    def __init__(self, clock: ReceiverClock, sender: RTCRtpSender) -> None:
+        self._clock = clock
+        self._sender = sender
         self._origin: int | None = None
         self._last_pts: int | None = None
         self._waiting: deque[tuple[int, float, str]] = deque(maxlen=BATCH)
         self._delays: deque[float] = deque(maxlen=128)
         self._epoch = 0
 
-    def note(self, sent: Sent, sender: RTCRtpSender, now: float) -> int | None:
+    def note(self, sent: Sent, now: float) -> int | None:
         """Record one picture. Returns the epoch if this is the first picture made with it.
 
         aiortc adds a random origin to our stamps and shows it nowhere; by the time that the second
         picture is asked for, the first one's RTP timestamp is known and gives it away.
         """
-        if self._origin is None and self._last_pts is not None and packets_sent(sender):
-            self._origin = sent_origin(sender, self._last_pts)
+        if self._origin is None and self._last_pts is not None and packets_sent(self._sender):
+            self._origin = sent_origin(self._sender, self._last_pts)
         self._last_pts = sent.pts
-        ms, clock = capture_ms(self.clock, sent.output.frame)
+        ms, clock = capture_ms(self._clock, sent.output.frame)
         self._waiting.append((sent.pts, ms, clock))
         self._delays.append(now - sent.output.finished_at)
         if sent.output.epoch > self._epoch:

@@ -26,6 +26,7 @@ IN_SIGHT = 2
 BOOT = "import('/client/page.js').then((page) => page.boot())"
 HEAD = """<link rel="stylesheet" href="/client/client.css">
 <link rel="stylesheet" href="/client/controls.css">
+<link rel="stylesheet" href="/client/panel.css">
 <link rel="icon" href="data:,">
 <meta name="viewport" content="width=device-width, initial-scale=1">"""
 

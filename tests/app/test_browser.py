@@ -107,6 +107,23 @@ def test_closing_the_tab_frees_the_session(browser: Any, site: Site) -> None:
     viewer.close()
 
 
+def test_a_lost_connection_comes_back_by_itself(viewer: Viewer, site: Site) -> None:
+    viewer.start(pictures=5)
+    first = site.host.last
+    assert first is not None
+    viewer.ask(
+        "window.states = []; millrace.connection.addEventListener('state',"
+        " ({ detail }) => states.push([detail.state, detail.message]))"
+    )
+    url = f"{site.url}api/v1/sessions/{first.id}"
+    assert viewer.context.request.delete(url).status == 204
+    viewer.shows("states.some(([state]) => state === 'reconnecting')")
+    viewer.until("rig.seen.at(-1).number > 30")
+    assert any("lost" in message for _, message in viewer.ask("states"))
+    viewer.shows("document.querySelector('.mr-notice').hidden")
+    assert site.host.last is not first
+
+
 def test_a_killed_worker_is_told_of_and_survived(viewer: Viewer, site: Site) -> None:
     viewer.start(pictures=20)
     session = viewer.ask("millrace.connection.session")

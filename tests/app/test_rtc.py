@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,9 +11,10 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from millrace.app.peer import BadOffer
+from millrace.app import channel
+from millrace.app.offers import BadOffer
 from millrace.app.rtc import Offer, Rtc
-from millrace.app.settings import ServerSettings
+from millrace.app.settings import Codec, ServerSettings
 from millrace.streaming.controls import ControlError
 from millrace.streaming.host import Event, HostRefused
 from millrace.streaming.pipeline import StreamConfig
@@ -120,6 +122,23 @@ def test_a_bad_message_gets_an_error_and_loses_nothing(message: object, part: st
             assert await client.numbers(2)
 
     with_rtc(scenario)
+
+
+def test_numbers_that_json_lacks_become_null() -> None:
+    text = channel.encode("stats", a=float("nan"), b={"c": (1, float("inf"))}, d=Event("live"))
+    sent = json.loads(text)
+    assert sent["a"] is None and sent["b"] == {"c": [1, None]} and "live" in sent["d"]
+
+
+@pytest.mark.parametrize("codec", ["vp8", "h264"])
+def test_the_codec_can_be_chosen(codec: Codec) -> None:
+    async def scenario(running: Running) -> None:
+        async with running.viewer() as client:
+            await client.numbers(3)
+            video = client.pc.remoteDescription.sdp.partition("a=rtpmap:")[2]
+            assert codec in video.partition("\r\n")[0].lower()
+
+    with_rtc(scenario, settings=ServerSettings(codec=codec))
 
 
 def test_statistics_and_stamps_arrive() -> None:

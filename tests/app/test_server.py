@@ -189,9 +189,25 @@ def test_everything_asks_for_the_token(guarded: TestClient, path: str) -> None:
     assert guarded.get(path, headers=right).status_code != 401
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["upload", "file=/etc/passwd", "file/etc/passwd", "proxy=http://x", "queue/data", "runs"],
+)
+def test_what_the_page_needs_not_of_gradio_is_closed(web: TestClient, path: str) -> None:
+    for method in ("GET", "POST"):
+        assert web.request(method, f"/gradio_api/{path}").status_code == 404
+    assert web.get("/monitoring").status_code == 404
+
+
+def test_answers_say_how_browsers_may_use_them(web: TestClient) -> None:
+    headers = web.get("/healthz").headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert "frame-ancestors" in headers["content-security-policy"]
+
+
 def test_websockets_ask_for_the_token(guarded: TestClient) -> None:
     guarded.cookies.clear()
-    with pytest.raises(WebSocketDisconnect), guarded.websocket_connect("/gradio_api/queue/join"):
+    with pytest.raises(WebSocketDisconnect), guarded.websocket_connect("/gradio_api/heartbeat/x"):
         pass
 
 
