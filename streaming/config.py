@@ -57,6 +57,8 @@ class EngineConfig:
 
     device: str = "cpu"
     max_sessions: int = 4
+    overlap: bool = False
+    """Send a batch out while the next one runs; for devices that work beside the CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ def resolve(options: Options, facts: Facts) -> Config:
         height=options.height,
         fps=options.fps,
         schedule=schedule,
-        engine=EngineConfig(device, options.max_sessions),
+        engine=EngineConfig(device, options.max_sessions, overlap=device != "cpu"),
         settings=options.settings,
         choices=(device_why, dtype_why, threads_why, schedule_why),
     )

@@ -133,10 +133,10 @@ class Engine:
         return emissions
 
     def _retire(self, emissions: list[Emission]) -> None:
-        """Send out what is done. On CUDA the batch just launched stays until the next tick, so the
-        device works while the one before it is sent out."""
+        """Send out what is done. With `overlap` the batch just launched stays until the next tick,
+        so the device works while the one before it is sent out."""
         self._flying.append(emissions)
-        keep = 1 if emissions and self._device.type == "cuda" else 0
+        keep = 1 if emissions and self._config.overlap else 0
         while len(self._flying) > keep:
             for emission in self._flying.pop(0):
                 if emission.session.id in self._sessions:
@@ -152,7 +152,6 @@ class Engine:
         for frame in frames:
             session.telemetry.took(now, frame.captured_at)
         if not controls.values.get(SKIP_STILL.name, False):
-            session.filter.forget()
             session.holding = False
         else:
             session.holding = session.filter.skips(frames, controls.epoch)

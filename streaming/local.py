@@ -65,7 +65,7 @@ class LocalHost:
     def open(
         self, config: StreamConfig, listener: Listener, changes: Mapping[str, object] | None = None
     ) -> HostedSession:
-        if not self._ready.done() or self._stopping:
+        if not self._ready.done() or self._running is None or self._running.done():
             raise HostRefused("the engine is not running; start the host and wait for ready()")
         engine = self._ready.result().engine
         schema = engine.info.controls

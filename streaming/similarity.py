@@ -95,7 +95,8 @@ class SimilarityFilter:
 
         Args:
             frames: the chunk's frames, all of one size.
-            epoch: of the controls; a new one always passes.
+            epoch: of the controls; the first chunk of a new one always passes. So does the first
+                after a pause of this filter, as switching it on is such a change.
         """
         thumbs = [thumbnail(frame) for frame in frames]
         skip = (
@@ -110,11 +111,6 @@ class SimilarityFilter:
         if not skip:
             self._reference = thumbs[-1]
         return skip
-
-    def forget(self) -> None:
-        """The next chunk passes (the filter was off, say, and its reference is stale)."""
-        self._reference = None
-        self._skips = 0
 
     def _probability(self, thumbs: Sequence[Thumb]) -> float:
         assert self._reference is not None

@@ -180,9 +180,12 @@ class Collector:
 class Rig:
     """An engine around a pipeline with a hand-turned clock and the sessions opened on it."""
 
-    def __init__(self, pipeline: Pipeline, max_sessions: int = 16) -> None:
+    def __init__(
+        self, pipeline: Pipeline, *, max_sessions: int = 16, overlap: bool = False
+    ) -> None:
         self.clock = ManualClock(100.0)
-        self.engine = Engine(pipeline, EngineConfig(max_sessions=max_sessions), self.clock)
+        config = EngineConfig(max_sessions=max_sessions, overlap=overlap)
+        self.engine = Engine(pipeline, config, self.clock)
         self._names = itertools.count()
 
     def open(

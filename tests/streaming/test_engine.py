@@ -40,10 +40,11 @@ def test_any_chunking_and_delay_equals_frame_by_frame(chunk: int, delay: int) ->
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     chunk=st.integers(1, 3),
     delay=st.integers(0, 3),
+    overlap=st.booleans(),
     script=st.lists(
         st.tuples(
             st.sampled_from(["put", "put", "put", "tick", "pass", "close"]), st.integers(0, 2)
@@ -52,11 +53,11 @@ def test_any_chunking_and_delay_equals_frame_by_frame(chunk: int, delay: int) ->
     ),
 )
 def test_sessions_never_notice_each_other(
-    chunk: int, delay: int, script: list[tuple[str, int]]
+    chunk: int, delay: int, overlap: bool, script: list[tuple[str, int]]
 ) -> None:
     """Row i of a batch equals the same session run alone, whoever joins, pauses, flushes or leaves;
     and what comes out is what went in, once and in order."""
-    rig = Rig(FakePipeline(chunk=chunk, delay=delay))
+    rig = Rig(FakePipeline(chunk=chunk, delay=delay), overlap=overlap)
     sessions = [rig.open(lossless=True) for _ in range(3)]
     given_frames: list[list] = [[], [], []]
     for action, which in script:
@@ -151,9 +152,44 @@ def test_a_slow_camera_is_not_flushed_between_its_frames() -> None:
     session, _ = rig.open()
     for frame in make_frames(20):
         session.mailbox.put(frame)
+        rig.settle()
         rig.pass_time(0.2)
     flushes = [flush for step in pipeline.steps[10:] for _, flush in step]
     assert not any(flushes)
+
+
+def test_with_overlap_a_batch_leaves_while_the_next_runs() -> None:
+    pipeline = FakePipeline()
+    rig = Rig(pipeline, overlap=True)
+    session, collector = rig.open()
+    frames = list(make_frames(2))
+    session.mailbox.put(frames[0])
+    assert rig.engine.tick() and not collector.outputs
+    session.mailbox.put(frames[1])
+    assert rig.engine.tick() and collector.indices == [0] and len(pipeline.steps) == 2
+    assert rig.engine.tick() is False and collector.indices == [0, 1], "idle: nothing stays behind"
+
+
+def test_what_was_done_before_a_failure_still_leaves() -> None:
+    rig = Rig(FakePipeline(raise_on_label="bad"), overlap=True)
+    session, collector = rig.open()
+    session.mailbox.put(make_frame(0))
+    rig.engine.tick()
+    rig.change(session, label="bad")
+    session.mailbox.put(make_frame(1))
+    rig.settle()
+    assert collector.indices == [0] and collector.kinds == ["live", "closed"]
+
+
+def test_a_pause_does_not_make_the_next_flush_late() -> None:
+    rig = Rig(FakePipeline(delay=1))
+    session, _ = rig.open()
+    for index in range(8):
+        if index == 4:
+            rig.pass_time(600)
+        session.mailbox.put(make_frame(index))
+        rig.pass_time(1 / 30)
+    assert (rig.engine.wait_time() or 0) < 0.25
 
 
 def test_controls_are_read_at_chunk_boundaries_and_their_epoch_comes_back() -> None:

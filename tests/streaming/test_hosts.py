@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from fakes import SIZE, Awaited, FakePipeline, Feeder, build_delayed, make_frame
 from millrace.streaming.clock import SystemClock
 from millrace.streaming.config import ConfigError, EngineConfig, Options
 from millrace.streaming.controls import ControlError
 from millrace.streaming.host import Host, HostRefused, Session
 from millrace.streaming.local import LocalHost
-from millrace.streaming.pipeline import PipelineContext, StreamConfig
+from millrace.streaming.pipeline import PipelineContext, StreamConfig, Work
 from millrace.streaming.supervisor import WorkerHost
 
 FAST = Options(device="cpu", dtype="float32", threads=1, max_sessions=2)
@@ -183,3 +184,22 @@ def test_a_failed_start_says_why(options: Options, words: str) -> None:
     with pytest.raises((RuntimeError, ConfigError), match=words):
         host.ready(60)
     host.stop()
+
+
+def test_a_lost_device_ends_the_engine_and_everyone_is_told() -> None:
+    def lose(batch: Sequence[Work]) -> None:
+        if any(work.controls.text("label") == "lost" for work in batch):
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    host = LocalHost(FakePipeline(on_step=lose))
+    host.start()
+    host.ready(60)
+    here, there = Awaited(), Awaited()
+    session, _ = host.open(STREAM, here, {"label": "lost"}), host.open(STREAM, there)
+    session.put(make_frame(0))
+    for viewer in (here, there):
+        viewer.wait_for(lambda v=viewer: "closed" in v.kinds)
+        assert "illegal memory access" in viewer.events[-1].message
+    host.stop()
+    with pytest.raises(HostRefused):
+        host.open(STREAM, Awaited())

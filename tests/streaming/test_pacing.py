@@ -127,7 +127,7 @@ def test_the_buffer_grows_at_once_and_shrinks_a_millisecond_a_second() -> None:
     start = rough[-1][1][-1] + 1 / FPS
     smooth = [
         (start + when, [start + captured for captured in captures])
-        for when, captures in chunks(300, size)
+        for when, captures in chunks(110, size)
     ]
     play(pacer, rough, rough[-1][0])
     grown = pacer.buffer_s
@@ -135,7 +135,7 @@ def test_the_buffer_grows_at_once_and_shrinks_a_millisecond_a_second() -> None:
     play(pacer, smooth, smooth[-1][0])
     seconds = smooth[-1][0] - rough[-1][0]
     assert pacer.buffer_s >= grown - 1e-3 * seconds - 1e-6
-    assert pacer.buffer_s == pytest.approx(max((size - 1) / FPS, grown - 1e-3 * seconds), abs=1e-3)
+    assert pacer.buffer_s < grown - 2e-3, "no longer held up by what left the window"
 
 
 def test_overflow_skips_the_oldest() -> None:

@@ -132,6 +132,18 @@ def test_held_chunks_repeat_the_last_picture_in_order(delay: int) -> None:
     assert rig.engine.stats()[session.id]["repeated"] == 6
 
 
+def test_what_is_in_flight_comes_out_at_the_first_still_chunk() -> None:
+    rig = Rig(FakePipeline(delay=3))
+    session, collector = rig.open(skip_still=True)
+    for index in range(2):
+        session.mailbox.put(make_frame(index, level=60 + 60 * index))
+        rig.settle()
+    assert not collector.outputs
+    session.mailbox.put(make_frame(2, level=120))
+    rig.settle()
+    assert collector.indices == [0, 1, 2], "no time had to pass"
+
+
 def test_a_new_prompt_on_a_still_picture_shows_at_once() -> None:
     rig = Rig(FakePipeline(delay=2))
     session, collector = rig.open(skip_still=True)
