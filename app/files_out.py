@@ -109,8 +109,8 @@ class VideoWriter:
 
     def _carry(self, stream: AudioStream) -> Callable[[], None]:
         """Route one audio stream into the file; returns what must be called at its end."""
-        name = stream.codec_context.name
-        if stream.codec.canonical_name in self._container.supported_codecs:
+        name = stream.codec.canonical_name
+        if name in self._container.supported_codecs:
             copy = self._container.add_stream_from_template(stream)
             self.notes.append(f"sound ({name}) copied")
 

@@ -105,7 +105,7 @@ def plan(
         upright = upright[1], upright[0]
     multiple = math.lcm(multiple, 2)
     limit = max_side // multiple * multiple
-    notes = []
+    notes = [] if pixel_aspect == 1 else ["pixels made square"]
     if wanted is not None:
         _check_wanted(wanted, limit)
         shown, scaled = wanted, _cover(upright, wanted)
