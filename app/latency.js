@@ -25,8 +25,12 @@ export class LatencyMeter {
     for (const map of [this.#presented, this.#stamps, this.#waiting]) map.clear();
   }
 
-  // A picture was presented: metadata of requestVideoFrameCallback.
+  // A picture was presented: metadata of requestVideoFrameCallback; null where browsers lack it.
   frame(metadata) {
+    if (!metadata) {
+      this.supported = false;
+      return;
+    }
     const rtp = metadata.rtpTimestamp;
     this.supported = rtp !== undefined;
     this.shown += 1;

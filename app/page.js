@@ -39,6 +39,9 @@ class Page {
     this.#keys();
     this.#pickers();
     this.#markPreset();
+    for (const help of document.querySelectorAll('#mr-look .info-text')) {
+      help.title = help.textContent.trim(); // long ones are cut off
+    }
     setInterval(() => this.#tick(), 500);
   }
 

@@ -50,7 +50,7 @@ export class Panel {
     this.#latency();
     if (!this.stats) return;
     const s = this.stats;
-    this.#put('fps-in', rate(s.fps_in));
+    this.#put('fps-in', rate(s.source_fps));
     this.#put('fps-out', rate(s.fps_out));
     this.#put('steps', s.steps ?? '–');
     this.#put('queue', s.queue ?? 0);

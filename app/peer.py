@@ -112,6 +112,7 @@ class Peer:
     async def _negotiate(self, offer: str) -> None:
         try:
             await self.pc.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+            rtc_patches.limit_gathering(self.pc, self._shared.settings.gather_timeout)
             await self.pc.setLocalDescription(await self.pc.createAnswer())
         except SDP_ERRORS as error:
             log.info("offer refused: %r", error)
@@ -206,14 +207,15 @@ class Peer:
         assert self.session is not None
         numbers = dict(self.session.stats())
         drops = {**numbers.get("drops", {}), **self.counts.drops}
-        inbound = self._inbound.size if self._inbound else (0, 0)
+        inbound, now = self._inbound, self._shared.clock.now()
         return {
             **numbers,
             "drops": drops,
             "received": self.counts.received,
             "sent": self.counts.sent,
             "repeated": self.counts.repeated,
-            "source_size": inbound,
+            "source_size": inbound.size if inbound else (0, 0),
+            "source_fps": round(inbound.rate.per_second(now), 2) if inbound else 0.0,
             "send_ms": self._stamps.send_ms() if self._stamps else 0.0,
             "state": self.session.state,
             "connection": self.state,

@@ -6,6 +6,7 @@ for each that fails when an upgrade moves those parts or makes the change unnece
 - `PromptJitterBuffer`: a frame leaves on its marker bit instead of on the first packet of the next
   frame, which saves one frame interval (RFC 3550 section 5.1: the marker ends a video frame).
 - `ReceiverClock`: which wall time of the sender a received frame was captured at.
+- `limit_gathering`: a STUN server that does not answer holds nobody up.
 - `sent_origin`: which RTP timestamp a sent frame carried.
 - `with_start_bitrate`: the browser starts sending at full quality.
 
@@ -14,11 +15,12 @@ The encoders are in `encoders.py`.
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Any
 
-from aiortc import RTCRtpReceiver, RTCRtpSender
+from aiortc import RTCPeerConnection, RTCRtpReceiver, RTCRtpSender
 from aiortc.codecs import is_rtx
 from aiortc.jitterbuffer import JitterBuffer, JitterFrame
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
@@ -128,6 +130,17 @@ def prepare_receiver(receiver: RTCRtpReceiver) -> ReceiverClock:
     private._handle_rtp_packet = on_rtp
     private._handle_rtcp_packet = on_rtcp
     return clock
+
+
+def limit_gathering(pc: RTCPeerConnection, seconds: float) -> None:
+    """Let STUN and TURN servers hold the answer back no longer than this (aioice waits 5 s for one
+    that never answers); call between the remote and the local description."""
+    private: Any = pc
+    for transport in private._RTCPeerConnection__iceTransports:
+        connection = transport.iceGatherer._connection
+        connection.get_component_candidates = functools.partial(
+            connection.get_component_candidates, timeout=seconds
+        )
 
 
 def sent_origin(sender: RTCRtpSender, pts: int) -> int:

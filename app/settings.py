@@ -26,6 +26,8 @@ class ServerSettings:
             where congestion control only costs quality; wrong over the internet.
         allowed_hosts: further names by which this server may be called (a reverse proxy's, say).
         encode_threads: threads that encode video.
+        gather_timeout: seconds that STUN and TURN servers have to answer before a session opens
+            without them.
         connect_timeout: seconds until a session whose browser never connects is freed.
     """
 
@@ -42,6 +44,7 @@ class ServerSettings:
     allowed_hosts: tuple[str, ...] = ()
     encode_threads: int = 2
     connect_timeout: float = 20.0
+    gather_timeout: float = 0.9
 
     def __post_init__(self) -> None:
         if not self.token and not is_loopback(self.host):

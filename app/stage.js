@@ -30,7 +30,12 @@ export class Stage {
   result(stream, onFrame) {
     this.out.srcObject = stream;
     this.out.play().catch(() => {});
-    if (!stream || !this.out.requestVideoFrameCallback) return;
+    if (!stream) return;
+    if (!this.out.requestVideoFrameCallback) {
+      this.out.onplaying = () => this.element.removeAttribute('data-waiting');
+      onFrame(null);
+      return;
+    }
     const next = (_, metadata) => {
       if (this.out.srcObject !== stream) return;
       this.element.removeAttribute('data-waiting');

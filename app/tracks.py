@@ -19,6 +19,7 @@ from ..streaming.clock import Clock
 from ..streaming.frames import PTS_RATE, Frame
 from ..streaming.host import Output, Session
 from ..streaming.pacing import Pacer
+from ..streaming.telemetry import Rate
 from .rtc_patches import ReceiverClock
 
 TIME_BASE = Fraction(1, PTS_RATE)
@@ -98,6 +99,8 @@ class Inbound:
     clock: Clock
     executor: Executor
     counts: Counts
+    rate: Rate = field(default_factory=Rate)
+    """Of the pictures that arrive, dropped ones included."""
     paused: bool = False
     size: tuple[int, int] = (0, 0)
 
@@ -106,6 +109,7 @@ class Inbound:
         width, height = self.session.config.width, self.session.config.height
         while (picture := await self._newest(track)) is not None:
             arrived = self.clock.now()
+            self.rate.add(arrived)
             if self.paused:
                 continue
             self.size = (picture.width, picture.height)
@@ -126,6 +130,7 @@ class Inbound:
             while not track._queue.empty():
                 picture = await track.recv()
                 self.counts.drops["ingest"] += 1
+                self.rate.add(self.clock.now())
         except MediaStreamError:
             return None
         return picture

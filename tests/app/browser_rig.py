@@ -16,10 +16,8 @@ import pytest
 import uvicorn
 from millrace.app.server import bind, create_app
 from millrace.app.settings import ServerSettings
-from millrace.streaming.config import Options
 from millrace.streaming.host import Host, HostInfo, Listener
 from millrace.streaming.pipeline import StreamConfig
-from millrace.streaming.supervisor import WorkerHost
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
 FLAGS = [
@@ -80,11 +78,11 @@ class Site:
 
 
 @contextmanager
-def serving(options: Options, settings: ServerSettings | None = None) -> Iterator[Site]:
-    """A server on a free port; the worker finds the pipelines of this folder."""
+def serving(inner: Host, settings: ServerSettings | None = None) -> Iterator[Site]:
+    """A server on a free port; a worker finds the pipelines of this folder."""
     settings = settings or ServerSettings(port=0)
     sys.path.insert(0, str(Path(__file__).parent))
-    host = WatchedHost(WorkerHost(options))
+    host = WatchedHost(inner)
     listener = bind(settings)
     host.start()
     try:

@@ -10,10 +10,13 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from millrace.app.settings import ServerSettings
 from millrace.streaming.config import Options
+from millrace.streaming.supervisor import WorkerHost
 
-from .browser_rig import MILD, Site, Viewer, chromium, serving
+from .browser_rig import MILD, RIG, Site, Viewer, chromium, serving
 from .mild import CHUNK
+from .rig import EchoHost
 
 pytestmark = pytest.mark.browser
 
@@ -26,7 +29,8 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    with serving(Options(MILD, device="cpu", dtype="float32", threads=1, max_sessions=2)) as site:
+    options = Options(MILD, device="cpu", dtype="float32", threads=1, max_sessions=2)
+    with serving(WorkerHost(options)) as site:
         yield site
 
 
@@ -165,6 +169,27 @@ def test_a_full_server_is_explained_and_tried_again(browser: Any, site: Site) ->
             assert "places are taken" in third.page.inner_text(".mr-notice")
             one.ask("millrace.stop()")
             third.until("rig.seen.length > 3")
+
+
+def test_a_browser_that_cannot_tell_its_pictures_shows_the_server_part(viewer: Viewer) -> None:
+    viewer.ask("void delete HTMLVideoElement.prototype.requestVideoFrameCallback")
+    viewer.ask("millrace.use(rig.source())")
+    viewer.shows("/[0-9]/.test(document.querySelector('[data-part=p50]').textContent)")
+    assert viewer.page.inner_text("[data-part=latency-name]") == "Server part only"
+    assert "the server sees" in viewer.page.inner_text("[data-part=latency-note]")
+
+
+def test_a_token_opens_the_page_and_the_picture(browser: Any) -> None:
+    settings = ServerSettings(port=0, token="open sesame")
+    with serving(EchoHost(), settings) as site, closing(Viewer(browser, site)) as viewer:
+        viewer.page.goto(site.url)
+        assert "asks for its token" in viewer.page.inner_text("[role=alert]")
+        viewer.page.get_by_label("Token").fill("open sesame")
+        viewer.page.get_by_role("button", name="Open").click()
+        viewer.page.wait_for_selector("html[data-millrace=ready]")
+        assert "sesame" not in viewer.page.url
+        viewer.ask(RIG)
+        viewer.start(pictures=3)
 
 
 def test_the_camera_works_and_can_be_compared_by_keyboard(viewer: Viewer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from millrace.app import channel
+from millrace.app.ice import IceServer
 from millrace.app.offers import BadOffer
 from millrace.app.rtc import Offer, Rtc
 from millrace.app.settings import Codec, ServerSettings
@@ -238,6 +240,21 @@ def test_a_viewer_that_never_connects_is_freed() -> None:
         await client.close()
 
     with_rtc(scenario, settings=ServerSettings(connect_timeout=0.2))
+
+
+def test_a_dead_stun_server_holds_nobody_up() -> None:
+    async def scenario(running: Running) -> None:
+        client = Client()
+        offer = Offer(await client.offer(), CONFIG)
+        async with asyncio.timeout(4):  # aioice on its own would take 5
+            answer = await running.rtc.open(offer)
+        assert "typ host" in answer.sdp and "typ srflx" not in answer.sdp
+        await client.close()
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        server = IceServer(f"stun:127.0.0.1:{deaf.getsockname()[1]}")
+        with_rtc(scenario, settings=ServerSettings(ice_servers=(server,), gather_timeout=0.2))
 
 
 def test_refusals_leave_nothing_behind() -> None:
