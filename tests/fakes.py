@@ -100,7 +100,7 @@ class FakePipeline:
         self._raise_at = raise_at
         self._raise_on_label = raise_on_label
         self._rooms = rooms
-        self._on_step = on_step
+        self.on_step = on_step
         self._spoil = spoil
         self.streams: list[FakeStream] = []
         self.steps: list[list[tuple[int, bool]]] = []
@@ -119,7 +119,7 @@ class FakePipeline:
         self.streams.remove(stream)
 
     def step(self, batch: Sequence[Work]) -> list[Result]:
-        self._on_step(batch)
+        self.on_step(batch)
         self.steps.append([(work.index, work.frames is None) for work in batch])
         results = []
         for work in batch:

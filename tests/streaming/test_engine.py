@@ -309,7 +309,7 @@ def test_a_flush_that_brings_nothing_is_named_and_does_not_hang() -> None:
 
 def test_streams_must_be_told_apart() -> None:
     class Careless(FakePipeline):
-        def open(self, config: StreamConfig) -> str:  # type: ignore[override]
+        def open(self, config: StreamConfig) -> str:
             return "the same for all"
 
     rig = Rig(Careless())
@@ -362,8 +362,9 @@ def test_warm_up_leaves_nothing_behind_and_reports_a_broken_pipeline() -> None:
 
 
 def test_statistics_have_the_designs_names() -> None:
-    pipeline = FakePipeline(on_step=lambda batch: rig.clock.advance(0.010))
+    pipeline = FakePipeline()
     rig = Rig(pipeline)
+    pipeline.on_step = lambda batch: rig.clock.advance(0.010)
     session, _ = rig.open()
     for index in range(60):
         session.mailbox.put(make_frame(index, captured_at=rig.clock.now()))

@@ -19,7 +19,7 @@ from millrace.streaming.supervisor import WorkerHost
 
 FAST = Options(device="cpu", dtype="float32", threads=1, max_sessions=2)
 """Nothing left open, so nothing is measured."""
-STREAM = StreamConfig(*SIZE, fps=60)
+STREAM = StreamConfig(16, 16, 60)
 
 
 @pytest.fixture(scope="module", params=["thread", "worker"])

@@ -31,7 +31,7 @@ class Odd(fakes.FakePipeline):
 class Bare(fakes.FakePipeline):
     def __init__(self, context: PipelineContext) -> None:
         super().__init__(context)
-        self.info = None  # type: ignore[assignment]
+        self.info = None
 
 
 def test_built_in_and_own_names_load() -> None:

@@ -7,14 +7,14 @@ from multiprocessing.shared_memory import SharedMemory
 
 import numpy as np
 import pytest
-from fakes import SIZE, make_frame
+from fakes import make_frame
 from millrace.streaming import slots
 from millrace.streaming.slots import FrameBlock, SlotSender
 
 
 def test_a_frame_crosses_unchanged_and_nothing_is_left() -> None:
-    ours = FrameBlock(*SIZE, slots=3)
-    theirs = FrameBlock(*SIZE, slots=3, name=ours.name)
+    ours = FrameBlock(16, 16, 3)
+    theirs = FrameBlock(16, 16, 3, ours.name)
     frames = [make_frame(i, seed=1).planes for i in range(3)]
     for slot, planes in enumerate(frames):
         assert ours.write(slot, planes)
@@ -38,7 +38,7 @@ def test_no_room_is_an_error_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(slots, "_reserve", full)
     with pytest.raises(OSError, match="No space"):
-        FrameBlock(*SIZE, slots=2)
+        FrameBlock(16, 16, 2)
     gc.collect()
     with pytest.raises(FileNotFoundError):
         SharedMemory(made[0])
@@ -48,7 +48,7 @@ class Ends:
     """A sender, its block and what it announced."""
 
     def __init__(self, slots: int, aside: int) -> None:
-        self.block = FrameBlock(*SIZE, slots=slots)
+        self.block = FrameBlock(16, 16, slots)
         self.announced: list[tuple[int, int]] = []
         self.alive = True
         self.sender: SlotSender[int] = SlotSender(self.block, range(slots), self._announce, aside)

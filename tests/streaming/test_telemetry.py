@@ -24,7 +24,8 @@ def test_percentile_of_nothing_is_unknown() -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 3), st.sampled_from([1.0, 2.0, 3.0])), max_size=60))
 def test_a_window_knows_the_last_seconds_only(steps: list[tuple[float, float]]) -> None:
-    window, now, kept = Window(10.0, limit=8), 0.0, []
+    window, now = Window(10.0, limit=8), 0.0
+    kept: list[tuple[float, float]] = []
     for step, value in steps:
         now += step
         window.add(now, value)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import SIZE, Awaited, Feeder, make_frame
+from fakes import Awaited, Feeder, make_frame
 from millrace.streaming.clock import SystemClock
 from millrace.streaming.config import Options
 from millrace.streaming.host import HostRefused
@@ -23,7 +23,7 @@ from millrace.streaming.watcher import Heartbeat, Restarts
 
 pytestmark = pytest.mark.slow
 
-STREAM = StreamConfig(*SIZE, fps=60)
+STREAM = StreamConfig(16, 16, 60)
 SHM = Path("/dev/shm")
 
 
