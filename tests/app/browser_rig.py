@@ -153,14 +153,14 @@ class Viewer:
         self.page.evaluate("rig.watch(); millrace.use(rig.source())")
         return self.until(f"rig.seen.length >= {pictures}")
 
-    def until(self, test: str, seconds: float = 25) -> Viewer:
+    def until(self, test: str, seconds: float = 45) -> Viewer:
         """Wait until an expression holds, looked at after every picture."""
         self.page.evaluate(f"rig.until((rig) => {test}, {seconds})")
         return self
 
     def shows(self, test: str) -> Viewer:
         """Wait until an expression over the page holds."""
-        self.page.wait_for_function(test, timeout=25_000)
+        self.page.wait_for_function(test, timeout=45_000)
         return self
 
     def ask(self, expression: str) -> Any:

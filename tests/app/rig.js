@@ -58,6 +58,7 @@
       rig.drawn.set(rig.count % (1 << BITS), performance.now());
     }, 1000 / 30);
     const stream = canvas.captureStream(30);
+    rig.canvas = canvas;
     return { stream, stop: () => (clearInterval(timer), stream.getTracks().forEach((t) => t.stop())) };
   };
 
@@ -80,6 +81,23 @@
     };
     video.requestVideoFrameCallback(next);
   };
+
+  // Mean absolute difference, in levels, of the picture as drawn and as shown, the numbers left out.
+  rig.difference = () => {
+    const shown = pixels(document.querySelector('[data-part=out]'));
+    const drawn = pixels(rig.canvas);
+    let sum = 0;
+    for (let i = 0; i < drawn.length; i++) if (i % 4 !== 3) sum += Math.abs(shown[i] - drawn[i]);
+    return sum / (drawn.length * 0.75);
+  };
+
+  function pixels(source) {
+    const canvas = document.createElement('canvas');
+    Object.assign(canvas, { width: 64, height: 48 });
+    const context = canvas.getContext('2d', { willReadFrequently: true });
+    context.drawImage(source, 0, 0, W, H * 0.75, 0, 0, 64, 48);
+    return context.getImageData(0, 0, 64, 48).data;
+  }
 
   // Resolves when `test(rig)` holds, checked after each picture; rejects after `seconds`.
   rig.until = (test, seconds) =>

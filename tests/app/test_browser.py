@@ -179,6 +179,27 @@ def test_a_browser_that_cannot_tell_its_pictures_shows_the_server_part(viewer: V
     assert "the server sees" in viewer.page.inner_text("[data-part=latency-note]")
 
 
+def test_the_shipped_model_restyles_and_strength_fades_it(browser: Any) -> None:
+    options = Options("tiny", device="cpu", max_sessions=1)
+    with (
+        serving(WorkerHost(options, spare=False)) as site,
+        closing(Viewer(browser, site)) as viewer,
+    ):
+        viewer.open().ask("millrace.setAll({ prompt: 'thermal camera', strength: 1 })")
+        viewer.ask("millrace.use(rig.source())")
+        viewer.shows("document.querySelector('[data-part=out]').videoWidth === 256")
+        viewer.shows("millrace.panel.stats?.frames_out > 5")
+        full = viewer.ask("rig.difference()")
+        viewer.ask("millrace.set('strength', 0)")
+        viewer.shows("millrace.applied >= 1")
+        gone = viewer.ask("millrace.panel.stats.frames_out")
+        viewer.shows(f"millrace.panel.stats.frames_out > {gone} + 5")
+        faded = viewer.ask("rig.difference()")
+        print(f"differs by {full:.1f} levels at full strength, by {faded:.1f} at none")
+        assert full > 25, "codec and scaling alone make about 3"
+        assert faded < 0.7 * full
+
+
 def test_a_token_opens_the_page_and_the_picture(browser: Any) -> None:
     settings = ServerSettings(port=0, token="open sesame")
     with serving(EchoHost(), settings) as site, closing(Viewer(browser, site)) as viewer:
