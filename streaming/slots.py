@@ -9,6 +9,7 @@ while all slots are away the newest frame is kept aside and the oldest kept one 
 from __future__ import annotations
 
 import os
+import secrets
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -44,7 +45,7 @@ class FrameBlock:
         size = self._stride * slots
         # Attaching registers the name with the resource tracker a second time. A spawned worker
         # shares its parent's tracker, which keeps a set, so the one removal clears it.
-        self._memory = SharedMemory(name, create=name is None, size=size)
+        self._memory = SharedMemory(name or _new_name(), create=name is None, size=size)
         self._lock = threading.Lock()
         self._open = True
         if name is None:
@@ -142,6 +143,11 @@ class SlotSender(Generic[Meta]):
             if not (self._block.write(slot, planes) and self._announce(slot, meta)):
                 self._free.append(slot)
                 self.dropped += 1
+
+
+def _new_name() -> str:
+    """Tells whose it is, for whoever looks into /dev/shm."""
+    return f"millrace-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def _reserve(name: str, size: int) -> None:
