@@ -57,7 +57,7 @@ def _camera(clean: Tensor) -> Tensor:
 def _noir(clean: Tensor) -> Tensor:
     tone = luma(clean)
     tone = tone + 0.3 * (tone - blur(tone, 6.0))
-    return curve(tone.clamp(0, 1), 4.2, 0.43).clamp(0, 1).expand_as(clean)
+    return curve(tone.clamp(0, 1), 3.4, 0.44).clamp(0, 1).expand_as(clean)
 
 
 def _vintage(clean: Tensor) -> Tensor:
@@ -69,18 +69,17 @@ def _vintage(clean: Tensor) -> Tensor:
 
 
 _HEAT = (
-    (0.00, (0.02, 0.01, 0.16)),
-    (0.16, (0.08, 0.10, 0.62)),
-    (0.34, (0.00, 0.62, 0.86)),
-    (0.50, (0.12, 0.82, 0.32)),
-    (0.66, (0.98, 0.88, 0.10)),
-    (0.84, (0.96, 0.20, 0.06)),
-    (1.00, (1.00, 0.92, 0.88)),
+    (0.00, (0.03, 0.01, 0.14)),
+    (0.25, (0.34, 0.03, 0.56)),
+    (0.50, (0.80, 0.20, 0.40)),
+    (0.72, (0.97, 0.56, 0.08)),
+    (0.90, (1.00, 0.87, 0.24)),
+    (1.00, (1.00, 0.97, 0.80)),
 )
 
 
 def _thermal(clean: Tensor) -> Tensor:
-    tone = blur(luma(clean), 1.4)
+    tone = blur(luma(clean), 2.0)
     return gradient_map(curve(tone, 1.8), _HEAT)
 
 
@@ -106,16 +105,16 @@ def _pop(clean: Tensor) -> Tensor:
 
 _DUSK = (
     (0.00, (0.07, 0.02, 0.24)),
-    (0.30, (0.42, 0.08, 0.62)),
-    (0.55, (0.98, 0.30, 0.72)),
-    (0.78, (0.45, 0.80, 0.98)),
-    (1.00, (0.88, 1.00, 0.98)),
+    (0.30, (0.46, 0.10, 0.62)),
+    (0.55, (0.94, 0.36, 0.76)),
+    (0.80, (0.56, 0.78, 0.98)),
+    (1.00, (0.84, 1.00, 0.98)),
 )
 
 
 def _vapor(clean: Tensor) -> Tensor:
-    tone = luma(clean)
-    toned = gradient_map(curve(tone, 2.0, 0.45), _DUSK)
+    tone = blur(luma(clean), 0.8)
+    toned = gradient_map(curve(tone, 1.4, 0.45), _DUSK)
     glow = blur(step(tone, 0.62, 9.0), 5.0) * colour((0.30, 0.10, 0.34), clean)
     return (1 - (1 - toned) * (1 - glow)).clamp(0, 1)
 
@@ -137,11 +136,11 @@ def _oil(clean: Tensor) -> Tensor:
     vivid = saturate(clean, 1.55)
     paint = torch.lerp(patches(vivid, 3, 4.0), vivid, 0.10)
     across, down = slopes(blur(luma(paint), 0.8))
-    relief = 0.22 * torch.tanh((across + down) * -9.0)
+    relief = 0.14 * torch.tanh((across + down) * -6.0)
     rows, columns = phase(clean)
     # Strokes of a flat brush; they show in the middle tones, where paint lies thick.
     stroke = 0.035 * torch.cos(rows - columns / 2) * torch.cos(columns / 2)
-    rich = curve(paint.clamp(0, 1), 2.8, 0.45) * colour((1.0, 0.96, 0.88), clean)
+    rich = curve(paint.clamp(0, 1), 2.2, 0.45) * colour((1.0, 0.96, 0.88), clean)
     return (rich + relief + stroke * (4 * rich * (1 - rich))).clamp(0, 1)
 
 
@@ -173,33 +172,28 @@ def _comic(clean: Tensor) -> Tensor:
     soft = blur(clean, 1.2)
     tone = luma(soft)
     # Tones are flattened, not channels: rounding each channel would speckle greys with colour.
-    flat = soft * (posterise(tone, 5, 5.0) / (tone + 0.02))
+    flat = soft * (posterise(tone, 5, 4.0) / (tone + 0.02))
     flat = saturate(flat, 1.55).mul(1.06).add(0.02).clamp(0, 1)
-    return flat * (1 - 0.94 * ink(luma(clean), 1.3, 150.0, 0.018))
+    return flat * (1 - 0.94 * ink(luma(clean), 1.5, 100.0, 0.018))
 
 
 def _neon(clean: Tensor) -> Tensor:
-    across, down = slopes(blur(clean.mean(-3, keepdim=True), 1.3))
+    across, down = slopes(blur(clean.mean(-3, keepdim=True), 1.6))
     size = (across * across + down * down + 1e-8).sqrt()
-    line = torch.tanh(size * 15.0) ** 1.5
-    # Tubes that run down glow pink, slanted ones gold, level ones cyan; own colours join in.
-    share = across.square() / (size.square() + 1e-4)
-    tubes = (
-        (0.00, (0.05, 0.85, 1.00)),
-        (0.45, (1.00, 0.80, 0.20)),
-        (1.00, (1.00, 0.10, 0.80)),
-    )
-    own = saturate(blur(clean, 2.0), 3.0).clamp(0, 1) + 0.04
-    tint = gradient_map(share, tubes) * 0.75 + own / own.amax(-3, keepdim=True) * 0.65
+    line = torch.tanh(size * 13.0) ** 1.4
+    # Tubes on dark things glow cyan, on bright ones pink, as if each were lit by its own gas.
+    share = step(blur(luma(clean), 5.0), 0.42, 9.0)
+    cyan, pink = colour((0.10, 0.80, 1.00), clean), colour((1.00, 0.16, 0.78), clean)
+    tint = torch.lerp(cyan, pink, share) + 0.3 * saturate(blur(clean, 3.0), 2.0)
     glow = blur(line, 3.5)
     night = colour((0.03, 0.01, 0.07), clean) + 0.08 * clean
-    return (night + tint * (0.80 * line + 0.50 * glow)).clamp(0, 1)
+    return (night + tint * (0.70 * line + 0.50 * glow)).clamp(0, 1)
 
 
 def _trails(clean: Tensor) -> Tensor:
     tone = luma(clean)
-    bright = step(tone, 0.66, 12.0) * saturate(clean, 1.7).clamp(0, 1)
-    fade = colour((0.66, 0.78, 0.88), clean)
+    bright = blur(step(tone, 0.66, 10.0) * saturate(clean, 1.7).clamp(0, 1), 1.0)
+    fade = colour((0.58, 0.70, 0.82), clean)
     shown = []
     history = bright[:, 0]
     for now in bright.unbind(1):
@@ -221,19 +215,19 @@ def _exposure(clean: Tensor) -> Tensor:
     shown = []
     history = clean[:, 0]
     for now in clean.unbind(1):
-        history = torch.lerp(history, now, 0.3)
+        history = torch.lerp(history, now, 0.35)
         shown.append(history)
     held = torch.stack(shown, 1)
     tone = luma(held)
     graded = 0.75 * held + gradient_map(tone, _SILK) - 0.75 * tone
     bloom = blur(graded.clamp(0, 1) * tone, 5.0)
-    silk = 1 - (1 - curve(graded.clamp(0, 1), 2.7, 0.53)) * (1 - 0.55 * bloom)
+    silk = 1 - (1 - curve(graded.clamp(0, 1), 2.0, 0.53)) * (1 - 0.55 * bloom)
     return silk.clamp(0, 1)
 
 
 def _drying(clean: Tensor) -> Tensor:
     tone = luma(clean)
-    line = ink(tone, 1.3, 130.0, 0.011)
+    line = ink(tone, 1.5, 90.0, 0.011)
     shown = []
     age = line[:, 0]
     for now in line.unbind(1):

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..attention import SelfAttention
 from ..autoencoder import PatchAutoencoder
 from ..block import Block
 from ..dit import CausalDiT
@@ -35,6 +36,20 @@ PHASES = ("sketch", "widen", "finish")
 """The video model learns on small pictures first: a look is local, a step on 64x64 costs a quarter
 of one on 128x128, and the number of steps is what counts. Larger pictures and longer clips then
 teach it distance and memory."""
+
+
+@torch.no_grad()
+def open_memory(attention: SelfAttention) -> None:
+    """Let self-attention begin as a mean of what stood here before.
+
+    Value and output matrices begin as an orthogonal pair, so that what is fetched arrives in the
+    terms of the residual stream, and half of the heads look sharply at their own place.
+    """
+    nn.init.orthogonal_(attention.v.weight)
+    attention.o.weight.copy_(attention.v.weight.T)
+    half = attention.norm_q.weight.shape[0] // 2
+    attention.norm_q.weight[:half] = 1.6
+    attention.norm_k.weight[:half] = 1.6
 
 
 class Stylizer(nn.Module):
@@ -65,6 +80,7 @@ class Stylizer(nn.Module):
             nn.init.zeros_(self.dit.tail.reader.weight)
         for block in self.dit.blocks:
             cast(Block, block).modulation[:, [2, 5]] = 0.5  # the two gates
+            open_memory(cast(Block, block).self_attn)
         if self.dit.stem is not None:
             # Begin without the noise; what is useful in it is soon found.
             self.dit.stem.conv_in.weight[:, : self.dit.spec.in_channels] = 0
