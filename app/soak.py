@@ -138,7 +138,7 @@ def report(samples: Samples, seconds: float) -> dict[str, Any]:
         "seconds": seconds,
         "goodput_fps": round(len(ms) / seconds, 2),
         "raw_fps": after.get("fps_out"),
-        "fps_in": after.get("fps_in"),
+        "source_fps": after.get("source_fps"),
         "e2e_ms": {f"p{q}": round(percentile(ms, q / 100), 1) for q in (50, 95, 99)},
         "engine_ms": after.get("e2e_ms"),
         "stages": after.get("stages"),
@@ -152,9 +152,9 @@ def report(samples: Samples, seconds: float) -> dict[str, Any]:
 
 def table(numbers: dict[str, Any]) -> str:
     """The report for people."""
-    e2e, drops = numbers["e2e_ms"], numbers["drops"]
+    e2e, drops, source = numbers["e2e_ms"], numbers["drops"], numbers["source_fps"]
     lines = [
-        f"delivered            {numbers['goodput_fps']:.1f} frames/s (source {numbers['fps_in']})",
+        f"delivered            {numbers['goodput_fps']:.1f} frames/s of the source's {source}",
         f"capture to display   p50 {e2e['p50']:.0f}  p95 {e2e['p95']:.0f}  p99 {e2e['p99']:.0f} ms",
         f"dropped              {', '.join(f'{k} {v}' for k, v in drops.items() if v) or 'none'}",
         f"peak memory          {numbers['peak_memory_mb']:.0f} MB (server and workers)",

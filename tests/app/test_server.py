@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from collections.abc import Iterator
 from importlib.resources import files
@@ -12,7 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 from millrace.app import routes
 from millrace.app.ice import IceServer, peer_configuration
-from millrace.app.server import PortInUse, bind, create_app
+from millrace.app.server import PortInUse, bind, collector_at_rest, create_app
 from millrace.app.settings import ServerSettings, is_loopback
 from starlette.websockets import WebSocketDisconnect
 
@@ -251,6 +252,13 @@ def test_other_addresses_need_a_token() -> None:
 )  # fmt: skip
 def test_loopback_addresses(host: str, loopback: bool) -> None:
     assert is_loopback(host) is loopback
+
+
+def test_loading_is_not_interrupted_by_the_collector() -> None:
+    with collector_at_rest():
+        assert not gc.isenabled()
+    assert gc.isenabled() and gc.get_freeze_count() > 0
+    gc.unfreeze()
 
 
 def test_a_taken_port_is_named() -> None:
