@@ -23,6 +23,7 @@ class Metrics(Collector):
         self._rtc = rtc
         self._registry = CollectorRegistry()
         self._registry.register(self)
+        self._registry.register(rtc.latency)
 
     def text(self) -> bytes:
         return generate_latest(self._registry)

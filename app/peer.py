@@ -15,6 +15,7 @@ from aiortc import (
     RTCPeerConnection,
     RTCSessionDescription,
 )
+from prometheus_client import Histogram
 
 from ..streaming.clock import Clock
 from ..streaming.controls import ControlError
@@ -43,6 +44,8 @@ class Surroundings:
     clock: Clock
     chunk: int
     """Pictures that the pipeline gives out at once."""
+    latency: Histogram
+    """Seconds from a picture's arrival here until the restyled one goes to the encoder."""
     executor: Executor
     """For scaling pictures; encoding has the loop's default executor to itself."""
 
@@ -140,6 +143,7 @@ class Peer:
 
     def _on_sent(self, sent: Sent) -> None:
         """A picture goes to the encoder: note its stamps, tell which change it shows."""
+        self._shared.latency.observe(self._shared.clock.now() - sent.output.frame.captured_at)
         if self._stamps is None:
             return
         epoch = self._stamps.note(sent, self._shared.clock.now())
@@ -149,6 +153,7 @@ class Peer:
     def _on_channel(self, opened: RTCDataChannel) -> None:
         self._channel = opened
         opened.on("message", self._on_message)
+        opened.on("close", self._on_channel_closed)
         assert self.session is not None
         config = self.session.config
         self._send(
@@ -164,6 +169,10 @@ class Peer:
         for text in self._pending:
             opened.send(text)
         self._pending.clear()
+
+    def _on_channel_closed(self) -> None:
+        if not self.closed:
+            self._spawn(self.close("lost", "the browser closed the data channel"))
 
     def _on_message(self, text: str | bytes) -> None:
         try:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from aiortc import RTCPeerConnection
+from prometheus_client import Histogram
 
 from ..streaming.clock import Clock, SystemClock
 from ..streaming.host import Host
@@ -24,6 +25,8 @@ from .tracks import Counts
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+LATENCIES = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 2.0, 5.0)
+"""Upper bounds of the latency histogram, seconds; fine where the goal (400 ms) lies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,15 @@ class Rtc:
         self._encode = ThreadPoolExecutor(settings.encode_threads, thread_name_prefix="encode")
         self._scale = ThreadPoolExecutor(1, thread_name_prefix="scale")
         self._calls = ThreadPoolExecutor(2, thread_name_prefix="host-call")
-        self._shared = Surroundings(settings, clock or SystemClock(), chunk, self._scale)
+        self.latency = Histogram(
+            "millrace_frame_latency_seconds",
+            "From a picture's arrival until the restyled one goes to the encoder.",
+            buckets=LATENCIES,
+            registry=None,
+        )
+        self._shared = Surroundings(
+            settings, clock or SystemClock(), chunk, self.latency, self._scale
+        )
         self._peers: dict[str, Peer] = {}
         self._unfinished: set[Peer] = set()
         """Peers that are open or still closing."""

@@ -219,6 +219,17 @@ def test_leaving_frees_the_session() -> None:
     with_rtc(scenario)
 
 
+def test_closing_the_data_channel_is_leaving() -> None:
+    async def scenario(running: Running) -> None:
+        async with running.viewer() as client:
+            await client.message("hello")
+            session = running.session
+            client.channel.close()
+            assert await freed(session)
+
+    with_rtc(scenario)
+
+
 def test_a_session_that_the_engine_ends_says_why() -> None:
     async def scenario(running: Running) -> None:
         async with running.viewer() as client:
