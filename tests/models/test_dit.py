@@ -35,7 +35,7 @@ def clip(frames: int, rows: int = 2) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def stream(model: CausalDiT, x: Tensor, t: Tensor, context: Tensor, cond: Tensor) -> Tensor:
-    state = model.init_state(len(x), *x.shape[-2:], 1, "cpu", x.dtype)
+    state = model.init_state(len(x), x.shape[-2], x.shape[-1], 1, "cpu", x.dtype)
     every = torch.ones(len(x), dtype=torch.bool)
     model.set_context(state, every, context)
     outs = []
@@ -175,7 +175,7 @@ def test_local_attention_begins_local() -> None:
     model = CausalDiT(replace(TINY, layers=1))
     model.init_weights(torch.Generator().manual_seed(0))
     model.init_local_attention()
-    attn = model.blocks[0].self_attn  # type: ignore[union-attr]
+    attn = model.blocks[0].self_attn
     seen = []
 
     class Spy:

@@ -48,14 +48,14 @@ def test_names_and_shapes(golden: dict[str, Any]) -> None:
 
 
 def test_encoder(golden: dict[str, Any]) -> None:
-    encoder = filled(TAEHVEncoder(TAEHV_WAN21))
+    encoder: Any = filled(TAEHVEncoder(TAEHV_WAN21))
     state = encoder.init_state(1, *golden["frames"].shape[-2:], "cpu", torch.float32)
     parts = [encoder(chunk, state) for chunk in golden["frames"].split(4, 1)]
     assert_close(torch.cat(parts, 1), golden["latent"])
 
 
 def test_decoder(golden: dict[str, Any]) -> None:
-    decoder = filled(TAEHVDecoder(TAEHV_WAN21))
+    decoder: Any = filled(TAEHVDecoder(TAEHV_WAN21))
     state = decoder.init_state(1, *golden["latent"].shape[-2:], "cpu", torch.float32)
     parts = [decoder(latent, state) for latent in golden["latent"].split(1, 1)]
     assert_close(torch.cat(parts, 1)[:, decoder.warmup :], golden["decoded"])

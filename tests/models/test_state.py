@@ -8,16 +8,17 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
 from millrace.models.autoencoder import PatchAutoencoder
 from millrace.models.conv import CausalConv3d
-from millrace.models.dit import CausalDiT
+from millrace.models.dit import CausalDiT, DiTState
 from millrace.models.specs import TINY_AUTOENCODER, TAEHVSpec
 from millrace.models.state import State
 from millrace.models.taehv import TAEHVDecoder, TAEHVEncoder
-from torch import Tensor, nn
+from torch import Tensor
 
 from .conftest import randomize, small_dit_spec
 
@@ -33,7 +34,7 @@ class Streaming:
     stream and not to its input (a prompt) must depend on nothing else.
     """
 
-    module: nn.Module
+    module: Any
     unit = 1
     frame: tuple[int, ...]
 
@@ -168,6 +169,7 @@ class DiT(Streaming):
         self.module(x + 1, t, state, mask, cond)
         out = self.module(x, t, state, mask, cond)
         every = torch.ones(len(x), dtype=torch.bool)
+        assert isinstance(state, DiTState)
         state.ring.commit(every if mask is None else mask, x.shape[1])
         return out
 

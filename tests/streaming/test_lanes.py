@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import pytest
@@ -48,7 +49,7 @@ def prompt(key: int) -> Prompt:
 
 
 def entries(
-    stream: int, steps: list[int], prompts: list[int], scenes: set[int] = frozenset()
+    stream: int, steps: list[int], prompts: list[int], scenes: Collection[int] = ()
 ) -> list[Entry]:
     generator = torch.Generator().manual_seed(100 + stream)
     result = []

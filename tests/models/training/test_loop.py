@@ -73,6 +73,7 @@ def test_averages_follow_the_weights_and_count_integers() -> None:
     average = Averaged(module, 0.5)
     with torch.no_grad():
         module.weight.fill_(3.0)
+        assert module.num_batches_tracked is not None
         module.num_batches_tracked.fill_(7)
     for step in range(100):
         average.update(module, step + 100)
