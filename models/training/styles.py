@@ -192,8 +192,9 @@ def _neon(clean: Tensor) -> Tensor:
 
 def _trails(clean: Tensor) -> Tensor:
     tone = luma(clean)
-    bright = blur(step(tone, 0.66, 10.0) * saturate(clean, 1.7).clamp(0, 1), 1.0)
-    fade = colour((0.58, 0.70, 0.82), clean)
+    lamps = step(tone, 0.66, 10.0) * saturate(clean, 1.7).clamp(0, 1)
+    bright = blur(lamps, 3.0)
+    fade = colour((0.66, 0.78, 0.88), clean)
     shown = []
     history = bright[:, 0]
     for now in bright.unbind(1):
@@ -201,7 +202,7 @@ def _trails(clean: Tensor) -> Tensor:
         shown.append(history)
     light = torch.stack(shown, 1)
     night = saturate(clean, 0.8) * colour((0.20, 0.25, 0.44), clean)
-    return (night + light * 0.8 + 0.25 * blur(light, 4.0)).clamp(0, 1)
+    return (night + 0.4 * lamps + light).clamp(0, 1)
 
 
 _SILK = (
@@ -212,12 +213,14 @@ _SILK = (
 
 
 def _exposure(clean: Tensor) -> Tensor:
+    soft = blur(clean, 3.0)
     shown = []
-    history = clean[:, 0]
-    for now in clean.unbind(1):
-        history = torch.lerp(history, now, 0.35)
+    history = soft[:, 0]
+    for now in soft.unbind(1):
+        history = torch.lerp(history, now, 0.3)
         shown.append(history)
-    held = torch.stack(shown, 1)
+    # What moved melts into a glow; what stands keeps its drawing.
+    held = torch.stack(shown, 1) + 0.5 * (clean - soft)
     tone = luma(held)
     graded = 0.75 * held + gradient_map(tone, _SILK) - 0.75 * tone
     bloom = blur(graded.clamp(0, 1) * tone, 5.0)
@@ -228,18 +231,18 @@ def _exposure(clean: Tensor) -> Tensor:
 def _drying(clean: Tensor) -> Tensor:
     tone = luma(clean)
     line = ink(tone, 1.5, 90.0, 0.011)
+    soft = blur(tone, 3.0)
     shown = []
-    age = line[:, 0]
-    for now in line.unbind(1):
-        age = torch.lerp(age, now, 0.25)
-        shown.append(age)
-    dry = torch.stack(shown, 1)
-    # New ink is what the page has not yet soaked up.
-    wet = torch.tanh((line - dry).clamp(min=0) * 2.2)
-    wash = blur(tone, 2.0)
-    page = torch.lerp(colour((0.80, 0.70, 0.55), clean), colour((0.98, 0.95, 0.88), clean), wash)
-    drawn = torch.lerp(page, colour((0.47, 0.28, 0.14), clean), torch.minimum(line, dry) * 0.85)
-    return torch.lerp(drawn, colour((0.03, 0.08, 0.34), clean), wet).clamp(0, 1)
+    soaked = soft[:, 0]
+    for now in soft.unbind(1):
+        soaked = torch.lerp(soaked, now, 0.25)
+        shown.append(soaked)
+    # Ink is wet where the page is not yet used to what it shows.
+    wet = torch.tanh(blur((soft - torch.stack(shown, 1)).abs(), 3.0) * 14.0)
+    page = torch.lerp(colour((0.80, 0.70, 0.55), clean), colour((0.98, 0.95, 0.88), clean), soft)
+    stain = torch.lerp(page, colour((0.50, 0.62, 0.86), clean), 0.55 * wet)
+    tint = torch.lerp(colour((0.47, 0.28, 0.14), clean), colour((0.03, 0.08, 0.34), clean), wet)
+    return torch.lerp(stain, tint, line * (0.85 + 0.1 * wet)).clamp(0, 1)
 
 
 STYLES: tuple[Style, ...] = (
