@@ -21,7 +21,7 @@ from ..streaming.clock import Clock
 from ..streaming.controls import ControlError
 from ..streaming.host import Event, Output, Session
 from ..streaming.pacing import Pacer
-from . import channel, encoders, rtc_patches
+from . import channel, colour, encoders, rtc_patches
 from .offers import SDP_ERRORS, BadOffer, prefer
 from .settings import ServerSettings
 from .stamps import Stamps
@@ -101,20 +101,23 @@ class Peer:
         if settings.codec != "auto":
             prefer(video, settings.codec)
         clock = rtc_patches.prepare_receiver(video.receiver)
-        await self._negotiate(offer)
+        colours = await self._negotiate(offer, video)
         if video.receiver.track is None:
             raise BadOffer("the video section of the offer sends nothing: it has to be sendrecv")
         rate = encoders.Rate.around(bitrate, config.fps, settings.pin_bitrate)
         encoders.prepare_sender(video.sender, video._codecs[0], rate)
         self._stamps = Stamps(clock, video.sender)
-        self._inbound = Inbound(session, self._shared.clock, self._shared.executor, self.counts)
+        self._inbound = Inbound(
+            session, self._shared.clock, self._shared.executor, self.counts, colours
+        )
         self._spawn(self._inbound.run(video.receiver.track))
         self._spawn(self._report())
         return rtc_patches.with_start_bitrate(self.pc.localDescription.sdp, bitrate)
 
-    async def _negotiate(self, offer: str) -> None:
+    async def _negotiate(self, offer: str, video: Any) -> colour.ColourWatch:
         try:
             await self.pc.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+            colours = colour.watch(video.receiver)
             rtc_patches.limit_gathering(self.pc, self._shared.settings.gather_timeout)
             await self.pc.setLocalDescription(await self.pc.createAnswer())
         except SDP_ERRORS as error:
@@ -122,6 +125,7 @@ class Peer:
             raise BadOffer(
                 "the SDP offer cannot be used: it is malformed, or has no VP8 or H264 video"
             ) from None
+        return colours
 
     def listen(self, item: Output | Event) -> None:
         """The session's listener: called on a thread of the host, so it only passes on."""

@@ -17,6 +17,7 @@ from prometheus_client import Histogram
 from ..streaming.clock import Clock, SystemClock
 from ..streaming.host import Host
 from ..streaming.pipeline import StreamConfig
+from . import colour
 from .ice import peer_configuration
 from .offers import check_offer
 from .peer import Cause, Peer, Surroundings
@@ -56,6 +57,7 @@ class Rtc:
     def __init__(
         self, host: Host, settings: ServerSettings, chunk: int = 1, clock: Clock | None = None
     ) -> None:
+        colour.negotiate()
         self._host = host
         self._settings = settings
         self._encode = ThreadPoolExecutor(settings.encode_threads, thread_name_prefix="encode")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from ..streaming.frames import PTS_RATE, Frame
 from ..streaming.host import Output, Session
 from ..streaming.pacing import Pacer
 from ..streaming.telemetry import Rate
+from .colour import WEBRTC, Colour, ColourWatch, to_webrtc
 from .rtc_patches import ReceiverClock
 
 TIME_BASE = Fraction(1, PTS_RATE)
@@ -28,21 +30,26 @@ TIME_BASE = Fraction(1, PTS_RATE)
 Planes = npt.NDArray[np.uint8]
 
 
-def fit_i420(picture: av.VideoFrame, width: int, height: int) -> Planes:
+def fit_i420(picture: av.VideoFrame, colour: Colour, width: int, height: int) -> Planes:
     """A decoded picture as I420 planes of the session's size: centre crop, then scale.
 
-    Returns uint8 [height * 3/2, width], limited range.
+    Args:
+        colour: what the picture was made in; the planes are BT.601, limited range.
+
+    Returns uint8 [height * 3/2, width].
     """
-    if picture.format.name != "yuv420p":
-        picture = picture.reformat(format="yuv420p", dst_color_range="MPEG")
-    if (picture.width, picture.height) == (width, height):
-        return cast(Planes, picture.to_ndarray())
-    x, y, w, h = centre_crop(picture.width, picture.height, width, height)
-    if (w, h) != (picture.width, picture.height):
-        picture = _cropped(picture, x, y, w, h)
-    if (w, h) != (width, height):
-        picture = picture.reformat(width, height, interpolation="AREA")
+    if not fits(picture, colour, width, height):
+        x, y, w, h = centre_crop(picture.width, picture.height, width, height)
+        if (w, h) != (picture.width, picture.height):
+            picture = _cropped(picture, x, y, w, h)
+        picture = to_webrtc(picture, colour, width, height)
     return cast(Planes, picture.to_ndarray())
+
+
+def fits(picture: av.VideoFrame, colour: Colour, width: int, height: int) -> bool:
+    """Whether a picture can be taken as it is."""
+    size = (picture.width, picture.height)
+    return size == (width, height) and colour == WEBRTC and picture.format.name == "yuv420p"
 
 
 def centre_crop(
@@ -99,6 +106,7 @@ class Inbound:
     clock: Clock
     executor: Executor
     counts: Counts
+    colours: ColourWatch = field(default_factory=ColourWatch)
     rate: Rate = field(default_factory=Rate)
     """Of the pictures that arrive, dropped ones included."""
     paused: bool = False
@@ -113,10 +121,12 @@ class Inbound:
             if self.paused:
                 continue
             self.size = (picture.width, picture.height)
-            if self.size == (width, height):
-                planes = fit_i420(picture, width, height)
+            colour = self.colours.current or Colour.of(picture)
+            work = functools.partial(fit_i420, picture, colour, width, height)
+            if fits(picture, colour, width, height):
+                planes = work()
             else:
-                planes = await loop.run_in_executor(self.executor, fit_i420, picture, width, height)
+                planes = await loop.run_in_executor(self.executor, work)
             frame = Frame(
                 planes, width, height, int(picture.pts or 0), arrived, self.counts.received
             )

@@ -82,6 +82,33 @@
     video.requestVideoFrameCallback(next);
   };
 
+  // A source of plain colours, and what comes back of each.
+  rig.colours = (names) => {
+    const canvas = document.createElement('canvas');
+    Object.assign(canvas, { width: W, height: H });
+    const context = canvas.getContext('2d');
+    const wide = W / names.length;
+    const timer = setInterval(() => {
+      names.forEach((name, i) => {
+        context.fillStyle = name;
+        context.fillRect(i * wide, 0, wide, H);
+      });
+      context.fillStyle = (rig.count += 1) % 2 ? '#111' : '#eee';
+      context.fillRect(0, H - 8, 8, 8);
+    }, 1000 / 30);
+    return { stream: canvas.captureStream(30), stop: () => clearInterval(timer) };
+  };
+
+  rig.returned = (count) => {
+    const canvas = document.createElement('canvas');
+    Object.assign(canvas, { width: W, height: H });
+    const context = canvas.getContext('2d');
+    context.drawImage(document.querySelector('[data-part=out]'), 0, 0, W, H);
+    const wide = W / count;
+    const at = (i) => context.getImageData((i + 0.5) * wide, H / 2, 1, 1).data;
+    return Array.from({ length: count }, (_, i) => [...at(i)].slice(0, 3));
+  };
+
   // Mean absolute difference, in levels, of the picture as drawn and as shown, the numbers left out.
   rig.difference = () => {
     const shown = pixels(document.querySelector('[data-part=out]'));

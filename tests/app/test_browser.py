@@ -200,6 +200,20 @@ def test_the_shipped_model_restyles_and_strength_fades_it(browser: Any) -> None:
         assert faded < 0.7 * full
 
 
+def test_colours_come_back_as_they_were_sent(browser: Any) -> None:
+    sent = {
+        "#ff0000": (255, 0, 0), "#00ff00": (0, 255, 0), "#0000ff": (0, 0, 255),
+        "#ffffff": (255, 255, 255), "#000000": (0, 0, 0), "#1ed9c4": (30, 217, 196),
+        "#a0a532": (160, 165, 50), "#808080": (128, 128, 128),
+    }  # fmt: skip
+    with serving(EchoHost()) as site, closing(Viewer(browser, site)) as viewer:
+        viewer.open().ask(f"millrace.use(rig.colours({list(sent)}))")
+        viewer.shows("millrace.meter.percentiles()?.count > 10")
+        got = viewer.ask(f"rig.returned({len(sent)})")
+    for name, back in zip(sent, got, strict=True):
+        assert back == pytest.approx(sent[name], abs=10), name
+
+
 def test_a_token_opens_the_page_and_the_picture(browser: Any) -> None:
     settings = ServerSettings(port=0, token="open sesame")
     with serving(EchoHost(), settings) as site, closing(Viewer(browser, site)) as viewer:

@@ -13,6 +13,7 @@ import pytest
 from aiortc.mediastreams import MediaStreamError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from millrace.app.colour import WEBRTC, Colour
 from millrace.app.tracks import Counts, Inbound, OutTrack, Sent, centre_crop, fit_i420
 from millrace.streaming.clock import ManualClock, SystemClock
 from millrace.streaming.frames import Frame, i420_shape
@@ -35,7 +36,7 @@ def test_the_crop_lies_inside_and_has_the_wanted_aspect(w: int, h: int, tw: int,
 @settings(deadline=None, max_examples=40)
 @given(SIDES, SIDES, EVEN, EVEN)
 def test_any_picture_fits_any_size(w: int, h: int, tw: int, th: int) -> None:
-    planes = fit_i420(av.VideoFrame(w, h, "yuv420p"), tw, th)
+    planes = fit_i420(av.VideoFrame(w, h, "yuv420p"), WEBRTC, tw, th)
     assert planes.shape == i420_shape(tw, th) and planes.dtype == np.uint8
 
 
@@ -43,7 +44,7 @@ def test_the_middle_stays_in_the_middle() -> None:
     planes = np.full(i420_shape(640, 480), 128, np.uint8)
     planes[:480] = 40
     planes[200:280, 280:360] = 200
-    luma = fit_i420(av.VideoFrame.from_ndarray(planes, "yuv420p"), 256, 256)[:256]
+    luma = fit_i420(av.VideoFrame.from_ndarray(planes, "yuv420p"), WEBRTC, 256, 256)[:256]
     rows, columns = np.nonzero(luma > 120)
     assert abs(rows.mean() - 127.5) < 1 and abs(columns.mean() - 127.5) < 1
     assert np.ptp(rows) == pytest.approx(np.ptp(columns), abs=2), "no stretching"
@@ -53,7 +54,7 @@ def test_full_range_pictures_become_limited_range() -> None:
     planes = np.full(i420_shape(64, 64), 128, np.uint8)
     planes[:64] = 255
     picture = av.VideoFrame.from_ndarray(planes, "yuvj420p")
-    assert fit_i420(picture, 64, 64)[:64].max() <= 236
+    assert fit_i420(picture, Colour.of(picture), 64, 64)[:64].max() <= 236
 
 
 class Queued:
