@@ -5,6 +5,7 @@ for each that fails when an upgrade moves those parts or makes the change unnece
 
 - `PromptJitterBuffer`: a frame leaves on its marker bit instead of on the first packet of the next
   frame, which saves one frame interval (RFC 3550 section 5.1: the marker ends a video frame).
+- `Recovery`: lost packets are asked for again, and given up in time, with a key frame asked for.
 - `ReceiverClock`: which wall time of the sender a received frame was captured at.
 - `limit_gathering`: a STUN server that does not answer holds nobody up.
 - `sent_origin`: which RTP timestamp a sent frame carried.
@@ -18,7 +19,7 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from aiortc import RTCPeerConnection, RTCRtpReceiver, RTCRtpSender
 from aiortc.codecs import is_rtx
@@ -45,11 +46,9 @@ class PromptJitterBuffer(JitterBuffer):
 
     def pop_marked(self) -> JitterFrame | None:
         """The oldest frame if all its packets up to the marker are there."""
-        if self._origin is None:
-            return None
         packets: list[Any] = []
         for count in range(self.capacity):
-            packet = self._packets[(self._origin + count) % self.capacity]
+            packet = self._at(count)
             if packet is None:
                 return None
             packets.append(packet)
@@ -58,6 +57,65 @@ class PromptJitterBuffer(JitterBuffer):
                 data = b"".join(p._data for p in packets)
                 return JitterFrame(data=data, timestamp=packets[0].timestamp)
         return None
+
+    def has_gap(self) -> bool:
+        """Whether a packet is missing before one that is there."""
+        return self._after_gap() is not None
+
+    def skip_gap(self) -> bool:
+        """Give up the frames that the oldest gap touches. Returns whether the next one has begun;
+        until then there is nothing to go on with."""
+        at = self._after_gap()
+        if at is None:
+            return False
+        for count in range(at, self.capacity - 1):
+            packet = self._at(count)
+            if packet is not None and packet.marker:
+                self.remove(count + 1)
+                return True
+        return False
+
+    def _after_gap(self) -> int | None:
+        """Offset of the first packet behind a missing one."""
+        missing = False
+        for count in range(self.capacity):
+            if self._at(count) is None:
+                missing = True
+            elif missing:
+                return count
+        return None
+
+    def _at(self, count: int) -> RtpPacket | None:
+        """The packet that many places behind the oldest."""
+        return self._packets[((self._origin or 0) + count) % self.capacity]
+
+
+@dataclass(slots=True)
+class Recovery:
+    """When to ask again for missing packets, and when to go on without them. Pure: aiortc asks once
+    and then waits until its buffer is full, which is seconds of a frozen picture.
+
+    Asking costs one small packet, so it is repeated about once a round trip; the time to give up
+    lies where a viewer would rather see a blemish than a halt.
+    """
+
+    ask_every_ms: int = 80
+    give_up_ms: int = 350
+    since: int | None = None
+    asked: int = 0
+
+    def decide(self, gap: bool, now_ms: int) -> Literal["go on", "ask", "give up"]:
+        if not gap:
+            self.since = None
+            return "go on"
+        if self.since is None:
+            self.since = self.asked = now_ms  # aiortc asks by itself the first time
+        elif now_ms - self.since >= self.give_up_ms:
+            return "give up"
+        elif now_ms - self.asked >= self.ask_every_ms:
+            self.asked = now_ms
+            return "ask"
+        return "go on"
 
 
 @dataclass(slots=True)
@@ -112,8 +170,18 @@ def prepare_receiver(receiver: RTCRtpReceiver) -> ReceiverClock:
     codecs: dict[int, RTCRtpCodecParameters] = private._RTCRtpReceiver__codecs
     handle_rtp, handle_rtcp = receiver._handle_rtp_packet, receiver._handle_rtcp_packet
 
+    recovery = Recovery()
+
     async def on_rtp(packet: RtpPacket, arrival_time_ms: int) -> None:
         await handle_rtp(packet, arrival_time_ms)
+        missing: set[int] = private._RTCRtpReceiver__nack_generator.missing
+        match recovery.decide(buffer.has_gap(), arrival_time_ms):
+            case "ask" if missing:
+                await private._send_rtcp_nack(packet.ssrc, sorted(missing))
+            case "give up" if buffer.skip_gap():
+                recovery.since = None
+                missing.clear()
+                await private._send_rtcp_pli(packet.ssrc)
         # A late packet may complete several frames at once, of which aiortc takes one.
         while (frame := buffer.pop_marked()) is not None:
             codec = codecs.get(packet.payload_type)

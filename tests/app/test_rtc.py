@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -157,6 +159,27 @@ def test_statistics_and_stamps_arrive() -> None:
         assert len(shown & told) > 40, "the stamps name the pictures by their RTP timestamps"
         times = [ms for _, ms in stamps if ms > 1e12]
         assert times == sorted(times)
+
+    with_rtc(scenario)
+
+
+def test_lost_packets_do_not_stop_the_picture() -> None:
+    async def scenario(running: Running) -> None:
+        async with running.viewer() as client:
+            await client.numbers(5)
+            transport: Any = client.pc.getSenders()[0].transport
+            send, chance = transport._send_rtp, random.Random(3)
+
+            async def lossy(data: bytes) -> None:
+                is_media = not 192 <= data[1] <= 223
+                if not (is_media and chance.random() < 0.08):
+                    await send(data)
+
+            transport._send_rtp = lossy
+            before = client.source.sent
+            numbers = await client.numbers(60)
+            assert numbers == sorted(numbers)
+            assert numbers[-1] >= before + 40
 
     with_rtc(scenario)
 

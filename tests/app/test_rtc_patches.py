@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiortc import RTCRtpReceiver, RTCRtpSender, sdp
+from aiortc import RTCRtpReceiver, RTCRtpSender, rtcrtpreceiver, sdp
 from aiortc.jitterbuffer import JitterBuffer
 from aiortc.rtp import RtcpReceiverInfo, RtcpRrPacket, RtcpSenderInfo, RtcpSrPacket, RtpPacket
 from hypothesis import given
@@ -16,6 +17,7 @@ from millrace.app.rtc_patches import (
     NTP_TO_UNIX,
     PromptJitterBuffer,
     ReceiverClock,
+    Recovery,
     packets_sent,
     prepare_receiver,
     with_start_bitrate,
@@ -72,6 +74,35 @@ def test_a_lost_packet_does_not_stop_the_stream_for_long() -> None:
     assert found[:3] == [0, 3000, 6000] and found[-1] == 39 * 3000
 
 
+def test_after_a_gap_the_next_whole_frame_comes() -> None:
+    buffer = PromptJitterBuffer()
+    assert frames_of(buffer, [STREAM[0], STREAM[2]]) == []
+    assert buffer.has_gap() and buffer.skip_gap()
+    assert not buffer.has_gap() and not buffer.skip_gap()
+    assert frames_of(buffer, [STREAM[3]]) == WHOLE[2:]
+    assert frames_of(buffer, [STREAM[1]]) == [], "too late"
+
+
+def test_without_a_frame_behind_the_gap_there_is_nothing_to_skip_to() -> None:
+    buffer = PromptJitterBuffer()
+    frames_of(buffer, [packet(0, 0), packet(2, 3000)])
+    assert buffer.has_gap() and not buffer.skip_gap()
+
+
+def test_missing_packets_are_asked_for_again_and_given_up_in_time() -> None:
+    recovery = Recovery()
+    decisions = {ms: recovery.decide(True, ms) for ms in range(1000, 1400, 10)}
+    assert [ms for ms, d in decisions.items() if d == "ask"] == [1080, 1160, 1240, 1320]
+    assert next(ms for ms, d in decisions.items() if d == "give up") == 1350
+    assert recovery.decide(False, 1400) == "go on"
+    assert recovery.decide(True, 1410) == "go on", "a new gap starts anew"
+
+
+def test_aiortc_still_asks_only_once() -> None:
+    source = inspect.getsource(rtcrtpreceiver.RTCRtpReceiver)
+    assert source.count("_send_rtcp_nack(") == 2, "one definition, one call"
+
+
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(-90_000, 900_000), max_size=30))
 def test_stamps_count_on_over_the_wrap(origin: int, steps: list[int]) -> None:
     clock = ReceiverClock()
@@ -104,12 +135,15 @@ def test_other_reports_say_nothing() -> None:
     assert clock.captured(0) is None
 
 
+PRIVATE = ("jitter_buffer", "timestamp_mapper", "codecs", "decoder_queue", "nack_generator")
+
+
 def test_the_private_parts_are_where_they_were() -> None:
     transport: Any = SimpleNamespace(state="new")
 
     async def check() -> None:
         receiver: Any = RTCRtpReceiver("video", transport)
-        for name in ("jitter_buffer", "timestamp_mapper", "codecs", "decoder_queue"):
+        for name in PRIVATE:
             assert hasattr(receiver, f"_RTCRtpReceiver__{name}"), name
         clock = prepare_receiver(receiver)
         assert receiver._RTCRtpReceiver__timestamp_mapper is clock
