@@ -13,7 +13,8 @@ export class LatencyMeter {
   #presented = new Map();
   #stamps = new Map();
   #counter = null;
-  #waiting = new Map(); // rtp of the first picture of an epoch -> callback
+  #latest = null; // RTP timestamp of the newest picture shown
+  #waiting = []; // { rtp, done(at) }
 
   // A new connection: its stamps have another origin, its counters begin anew.
   clear() {
@@ -22,7 +23,10 @@ export class LatencyMeter {
     this.#counter = null;
     this.#rtt = Infinity;
     this.offsetMs = null;
-    for (const map of [this.#presented, this.#stamps, this.#waiting]) map.clear();
+    this.#latest = null;
+    this.#waiting = [];
+    this.#presented.clear();
+    this.#stamps.clear();
   }
 
   // A picture was presented: metadata of requestVideoFrameCallback; null where browsers lack it.
@@ -39,8 +43,8 @@ export class LatencyMeter {
     this.#counter = metadata.presentedFrames;
     if (!this.supported) return;
     const at = Math.max(metadata.presentationTime, metadata.expectedDisplayTime);
-    this.#waiting.get(rtp)?.(at);
-    this.#waiting.delete(rtp);
+    this.#latest = rtp;
+    this.#waiting = this.#waiting.filter((wait) => !(this.#isShown(wait.rtp) && wait.done(at)));
     remember(this.#presented, rtp, at);
     this.#match(rtp);
   }
@@ -65,10 +69,16 @@ export class LatencyMeter {
     return Number.isFinite(this.#rtt) ? this.#rtt : null;
   }
 
+  // Calls back when this picture or a later one is shown: browsers leave pictures out when the next
+  // one is there already.
   whenShown(rtp, callback) {
-    const at = this.#presented.get(rtp);
-    if (at !== undefined) callback(at);
-    else if (rtp !== null) this.#waiting.set(rtp, callback);
+    const done = (at) => (callback(at), true);
+    if (rtp === null || this.supported === false || this.#isShown(rtp)) done(performance.now());
+    else this.#waiting.push({ rtp, done });
+  }
+
+  #isShown(rtp) {
+    return this.#latest !== null && ((this.#latest - rtp) | 0) >= 0; // timestamps wrap at 32 bits
   }
 
   percentiles() {
