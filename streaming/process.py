@@ -5,6 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 
 from . import worker
 from .messages import ToWorker
@@ -24,7 +27,8 @@ class WorkerProcess:
         self._process = _CONTEXT.Process(
             target=worker.main, args=(theirs,), name="millrace-worker", daemon=True
         )
-        self._process.start()
+        with _interrupts_held():
+            self._process.start()
         # Only the child may hold its end open, or its death would not close the pipe.
         theirs.close()
         self._sending = threading.Lock()
@@ -72,6 +76,22 @@ class WorkerProcess:
             self._ended = why or _how(self._process.exitcode)
             self.connection.close()
         return self._ended
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C reaches every process of a terminal. A child started in here never sees it, not even
+    while it loads: this process is the one that ends it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    # Starting the tracker of shared memory lets interrupts through again, so it goes first.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _how(code: int | None) -> str:

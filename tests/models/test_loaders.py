@@ -54,7 +54,8 @@ def test_a_model_runs_as_the_one_that_was_saved(tmp_path: Path) -> None:
     assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
     x, cond = torch.randn(2, 1, 2, 4, 4, 6)
     given = (x, torch.full((1, 2), 300.0), torch.randn(1, 3, 10), cond)
-    assert torch.equal(loaded.forward_clip(*given), saved.forward_clip(*given).detach())
+    # Not bit for bit: how memory lies decides the order of some sums.
+    torch.testing.assert_close(loaded.forward_clip(*given), saved.forward_clip(*given).detach())
     half = load_model(lambda: CausalDiT(spec), path, "cpu", torch.bfloat16)
     assert {p.dtype for p in half.parameters()} == {torch.bfloat16}
 
