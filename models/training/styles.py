@@ -193,8 +193,8 @@ def _neon(clean: Tensor) -> Tensor:
 def _trails(clean: Tensor) -> Tensor:
     tone = luma(clean)
     lamps = step(tone, 0.66, 10.0) * saturate(clean, 1.7).clamp(0, 1)
-    bright = blur(lamps, 3.0)
-    fade = colour((0.66, 0.78, 0.88), clean)
+    bright = blur(lamps, 2.5)
+    fade = colour((0.72, 0.82, 0.91), clean)
     shown = []
     history = bright[:, 0]
     for now in bright.unbind(1):
