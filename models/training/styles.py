@@ -79,7 +79,7 @@ _HEAT = (
 
 
 def _thermal(clean: Tensor) -> Tensor:
-    tone = blur(luma(clean), 2.0)
+    tone = blur(luma(clean), 1.2)
     return gradient_map(curve(tone, 1.8), _HEAT)
 
 
