@@ -17,7 +17,7 @@ const STAGES = {
   model: 'Model',
   decode: 'Out of the model',
   total: 'Server part in all',
-  send: 'To the encoder',
+  send: 'Held for an even pace',
 };
 
 export class Panel {
