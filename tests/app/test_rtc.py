@@ -75,8 +75,8 @@ def test_pictures_come_back_in_order_and_each_loss_is_counted() -> None:
         async with running.viewer() as client:
             numbers = await client.numbers(30)
             dropped = running.rtc.totals().drops
-        assert numbers == sorted(set(numbers))
-        missing = numbers[-1] - numbers[0] + 1 - len(numbers)
+        assert numbers == sorted(numbers), "one may be repeated after half a second of nothing"
+        missing = numbers[-1] - numbers[0] + 1 - len(set(numbers))
         assert missing <= dropped["ingest"] + dropped["egress"]
 
     with_rtc(scenario)
