@@ -237,12 +237,14 @@ def _drying(clean: Tensor) -> Tensor:
     for now in soft.unbind(1):
         soaked = torch.lerp(soaked, now, 0.25)
         shown.append(soaked)
-    # Ink is wet where the page is not yet used to what it shows.
-    wet = torch.tanh(blur((soft - torch.stack(shown, 1)).abs(), 3.0) * 14.0)
+    # Where it has just grown dark the ink is wet and blue; where it grew light it leaves a warm
+    # stain. Both fade as the page gets used to what it shows.
+    turn = torch.tanh((torch.stack(shown, 1) - soft) * 9.0)
     page = torch.lerp(colour((0.80, 0.70, 0.55), clean), colour((0.98, 0.95, 0.88), clean), soft)
-    stain = torch.lerp(page, colour((0.50, 0.62, 0.86), clean), 0.55 * wet)
-    tint = torch.lerp(colour((0.47, 0.28, 0.14), clean), colour((0.03, 0.08, 0.34), clean), wet)
-    return torch.lerp(stain, tint, line * (0.85 + 0.1 * wet)).clamp(0, 1)
+    stain = page + turn * colour((-0.30, -0.12, 0.16), clean)
+    blue, sepia = colour((0.05, 0.12, 0.42), clean), colour((0.47, 0.28, 0.14), clean)
+    tint = torch.lerp(sepia, blue, turn.clamp(min=0))
+    return torch.lerp(stain, tint, line * 0.85).clamp(0, 1)
 
 
 STYLES: tuple[Style, ...] = (
