@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
+from multiprocessing import resource_tracker
 from multiprocessing.shared_memory import SharedMemory
 from typing import Generic, TypeVar
 
@@ -43,9 +45,10 @@ class FrameBlock:
         self._shape = i420_shape(width, height)
         self._stride = self._shape[0] * self._shape[1]
         size = self._stride * slots
-        # Attaching registers the name with the resource tracker a second time. A spawned worker
-        # shares its parent's tracker, which keeps a set, so the one removal clears it.
-        self._memory = SharedMemory(name or _new_name(), create=name is None, size=size)
+        if name is None:
+            self._memory = SharedMemory(_new_name(), create=True, size=size)
+        else:
+            self._memory = _attach(name)
         self._lock = threading.Lock()
         self._open = True
         if name is None:
@@ -85,6 +88,31 @@ class FrameBlock:
 
     def _view(self, slot: int) -> Planes:
         return np.ndarray(self._shape, np.uint8, self._memory.buf, slot * self._stride)
+
+
+_attaching = threading.Lock()
+
+
+def _attach(name: str) -> SharedMemory:
+    """Open a block that another process made, without telling the resource tracker.
+
+    Attaching registers the name with the tracker that a worker shares with its parent. When that
+    crosses the parent's removal the tracker is left with a name that nobody takes back, and
+    complains at exit. Python 3.13 has `track=False` for this.
+    """
+    if sys.version_info >= (3, 13):
+        return SharedMemory(name, track=False)
+    with _attaching:
+        register = resource_tracker.register
+        resource_tracker.register = _ignore
+        try:
+            return SharedMemory(name)
+        finally:
+            resource_tracker.register = register
+
+
+def _ignore(name: Sized, kind: str) -> None:
+    """In place of `resource_tracker.register`."""
 
 
 class SlotSender(Generic[Meta]):
