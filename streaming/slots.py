@@ -111,7 +111,7 @@ def _attach(name: str) -> SharedMemory:
             resource_tracker.register = register
 
 
-def _ignore(name: Sized, kind: str) -> None:
+def _ignore(name: Sized, rtype: str) -> None:
     """In place of `resource_tracker.register`."""
 
 
