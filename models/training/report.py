@@ -20,7 +20,7 @@ from .prompts import score as score_prompts
 from .styles import STYLES as FILTERS
 from .stylizer import PHASES
 
-FRAMES = 10
+FRAMES = 8
 SIZE = 256
 
 
