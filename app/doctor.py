@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from .. import assets
+from ..streaming.allocator import keep_freed_memory
 from ..streaming.assemble import quiet_threads
 from ..streaming.clock import SystemClock
 from ..streaming.config import Options, resolve
@@ -42,7 +43,7 @@ def examine(fresh: bool = False) -> dict[str, Any]:
 
 def choices(fresh: bool) -> dict[str, Any]:
     """What `serve` would run with here, why, and the measurement behind it."""
-    waiting = quiet_threads(os.environ)
+    memory, waiting = keep_freed_memory(), quiet_threads(os.environ)
     from ..streaming.calibrate import measure
 
     asked = Options()
@@ -53,7 +54,7 @@ def choices(fresh: bool) -> dict[str, Any]:
         "dtype": config.dtype,
         "threads": config.threads,
         "schedule": config.schedule,
-        "reasons": [*config.choices, waiting],
+        "reasons": [*config.choices, waiting, memory],
         "timings_ms": [asdict(timing) for timing in facts.timings],
     }
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .allocator import keep_freed_memory
 from .clock import Clock
 from .config import Config, EngineConfig, Options, resolve
 from .host import HostInfo
@@ -52,7 +53,7 @@ def assemble(options: Options, clock: Clock, wake: Callable[[], None]) -> Assemb
     Raises:
         ConfigError, PipelineError, and whatever the pipeline's factory raises.
     """
-    waiting = quiet_threads(os.environ)
+    memory, waiting = keep_freed_memory(), quiet_threads(os.environ)
     import torch
 
     from .calibrate import measure
@@ -61,7 +62,7 @@ def assemble(options: Options, clock: Clock, wake: Callable[[], None]) -> Assemb
     torch.set_num_threads(config.threads)
     context = PipelineContext(config.device, config.dtype, _pipeline_options(config))
     pipeline = build_pipeline(config.pipeline, context)
-    choices = (*config.choices, waiting)
+    choices = (*config.choices, waiting, memory)
     return _start(pipeline, config.engine, config.dtype, config.threads, choices, clock, wake)
 
 
