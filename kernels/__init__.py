@@ -2,25 +2,37 @@
 
 from .attention import attention, ring_attention
 from .color import i420_to_rgb, rgb_to_i420
+from .conv import ConvActivation, conv2d
 from .flow import flow_step
+from .linear import LinearActivation, linear
 from .noise import gaussian_noise
 from .norm import gated_residual, modulated_layer_norm, rms_norm
+from .projection import query_key_value
 from .ring import ring_write
-from .rope import angles, axis_pairs, rope, spatial_tables
+from .rope import angles, axis_pairs, rope, spatial_turns, turns
+from .shuffle import pixel_shuffle, pixel_unshuffle
 
 __all__ = [
+    "ConvActivation",
+    "LinearActivation",
     "angles",
     "attention",
     "axis_pairs",
+    "conv2d",
     "flow_step",
     "gated_residual",
     "gaussian_noise",
     "i420_to_rgb",
+    "linear",
     "modulated_layer_norm",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "query_key_value",
     "rgb_to_i420",
     "ring_attention",
     "ring_write",
     "rms_norm",
     "rope",
-    "spatial_tables",
+    "spatial_turns",
+    "turns",
 ]

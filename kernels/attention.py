@@ -9,6 +9,11 @@ from torch import Tensor
 from .dispatch import choose, implementation, reference
 from .rope import rope
 
+FEW_KEYS = 64
+"""Below this there is little to multiply, and one fused call is faster than many small ones."""
+SCORES = 1 << 19
+"""Scores that are worked on at a time: 1 MB in bfloat16, about the second cache of a core."""
+
 
 def attention(query: Tensor, key: Tensor, value: Tensor, valid: Tensor | None = None) -> Tensor:
     """Scaled dot-product attention.
@@ -42,45 +47,71 @@ def _attention_cpu(query: Tensor, key: Tensor, value: Tensor, valid: Tensor | No
     """
     if valid is not None and bool(valid.all()):
         valid = None  # Nothing waits for a device here, and a mask costs a tenth of the whole.
-    if value.dtype != torch.bfloat16:
+    if value.dtype != torch.bfloat16 or key.shape[1] < FEW_KEYS:
         return attention_reference(query, key, value, valid)
     if torch.is_grad_enabled():
         with torch.autocast("cpu", enabled=False):
             wide = attention_reference(query.float(), key.float(), value.float(), valid)
         return wide.to(value.dtype)
-    scaled = query.transpose(1, 2) * query.shape[-1] ** -0.5
-    scores = scaled @ key.permute(0, 2, 3, 1)
-    if valid is not None:
-        hidden = torch.zeros(valid.shape, dtype=scores.dtype).masked_fill_(~valid, -torch.inf)
-        scores += hidden[:, None, None]
-    return (scores.softmax(-1) @ value.transpose(1, 2)).transpose(1, 2)
+    out = query.new_empty(query.shape)
+    scaled = query * query.shape[-1] ** -0.5
+    for row in range(len(query)):
+        seen = None if valid is None else valid[row]
+        _attend_row(scaled[row], key[row], value[row], seen, out[row])
+    return out
+
+
+def _attend_row(
+    query: Tensor, key: Tensor, value: Tensor, valid: Tensor | None, out: Tensor
+) -> None:
+    """Two products and a softmax in place, head by head, so that scores stay in a core's cache.
+
+    Two-dimensional products take any strides; a batch of them would copy keys and values first.
+    """
+    hidden = None if valid is None else torch.where(valid, 0.0, -torch.inf).to(query.dtype)
+    parts = query.split(max(1, SCORES // len(key)))
+    scratch = query.new_empty(len(parts[0]), len(key))
+    for head in range(query.shape[1]):
+        keys, values, first = key[:, head].t(), value[:, head], 0
+        for part in parts:
+            scores, result = scratch[: len(part)], out[first : first + len(part), head]
+            torch.mm(part[:, head], keys, out=scores)
+            if hidden is not None:
+                scores += hidden
+            torch.softmax(scores, -1, out=scores)
+            torch.mm(scores, values, out=result)
+            first += len(part)
 
 
 def ring_attention(
-    query: Tensor, key: Tensor, value: Tensor, valid: Tensor, cos: Tensor, sin: Tensor
+    query: Tensor, key: Tensor, value: Tensor, valid: Tensor, turn: Tensor | None
 ) -> Tensor:
     """Attention of a chunk over all slots of a ring, its own included.
 
-    Keys lie in the ring with their place in height and width applied; their place in time is
-    applied here, on the way, because it changes as the window moves.
+    Keys lie in the ring fully rotated. Those of the first slots, the sinks, are turned further on
+    the way, because they are kept at a distance that their own place in time does not have.
 
     Args:
         query: [rows, queries, heads, head_dim], fully rotated.
         key, value: [rows, slots, tokens, heads, head_dim].
         valid: bool [rows, slots], at least one true a row; empty or outdated slots have no
             influence, whatever finite values they hold.
-        cos, sin: [rows, slots, time pairs].
+        turn: rotation of the first slots, [rows, turned slots, pairs, 2] (see `turns`); None for
+            none.
 
     Returns:
         [rows, queries, heads, head_dim].
     """
-    return choose("ring_attention", query.device.type)(query, key, value, valid, cos, sin)
+    return choose("ring_attention", query.device.type)(query, key, value, valid, turn)
 
 
 @reference("ring_attention")
 def ring_attention_reference(
-    query: Tensor, key: Tensor, value: Tensor, valid: Tensor, cos: Tensor, sin: Tensor
+    query: Tensor, key: Tensor, value: Tensor, valid: Tensor, turn: Tensor | None
 ) -> Tensor:
-    placed = rope(key, cos[:, :, None, None], sin[:, :, None, None])
+    if turn is not None:
+        turned = turn.shape[1]
+        placed = rope(key[:, :turned], turn[:, :, None, None])
+        key = torch.cat((placed, key[:, turned:]), 1)
     tokens = valid.repeat_interleave(key.shape[2], 1)
-    return attention(query, placed.flatten(1, 2), value.flatten(1, 2), tokens)
+    return attention(query, key.flatten(1, 2), value.flatten(1, 2), tokens)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from .dispatch import choose, reference
+from .dispatch import choose, implementation, reference
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -26,6 +26,15 @@ def rms_norm_reference(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return (wide * scale).to(x.dtype) * weight
 
 
+@implementation("rms_norm", "cpu")
+def _rms_norm_native(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """The same in fewer passes; the reference in half precision while training, as autocast
+    takes each of its steps in the type that suits it."""
+    if torch.is_grad_enabled() or x.dtype != weight.dtype:
+        return rms_norm_reference(x, weight, eps)
+    return functional.rms_norm(x, (x.shape[-1],), weight, eps)
+
+
 def modulated_layer_norm(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
     """LayerNorm without affine, then `(1 + scale) x + shift` (adaptive LayerNorm, DiT section 3).
 
@@ -40,6 +49,15 @@ def modulated_layer_norm(x: Tensor, scale: Tensor, shift: Tensor, eps: float) ->
 def modulated_layer_norm_reference(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
     normal = functional.layer_norm(x, x.shape[-1:], eps=eps)
     return torch.addcmul(shift, normal, 1 + scale)
+
+
+@implementation("modulated_layer_norm", "cpu")
+def _modulated_layer_norm_native(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
+    """A single frame's modulation is the affine part of a plain LayerNorm: one pass."""
+    width = x.shape[-1]
+    if torch.is_grad_enabled() or scale.numel() != width or scale.dtype != x.dtype:
+        return modulated_layer_norm_reference(x, scale, shift, eps)
+    return functional.layer_norm(x, (width,), (1 + scale).view(width), shift.reshape(width), eps)
 
 
 def gated_residual(x: Tensor, update: Tensor, gate: Tensor) -> Tensor:

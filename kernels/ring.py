@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .dispatch import choose, reference
+from .dispatch import choose, implementation, reference
 
 
 def ring_write(ring: Tensor, new: Tensor, slots: Tensor, mask: Tensor | None) -> None:
@@ -27,3 +27,13 @@ def ring_write_reference(ring: Tensor, new: Tensor, slots: Tensor, mask: Tensor 
     if mask is not None:
         new = torch.where(mask.view(-1, *[1] * (ring.dim() - 1)), new, ring[rows, slots])
     ring[rows, slots] = new
+
+
+@implementation("ring_write", "cpu")
+def _ring_write_copies(ring: Tensor, new: Tensor, slots: Tensor, mask: Tensor | None) -> None:
+    """Plain copies of the rows that run: on a CPU nothing waits for the value of an index."""
+    running = [True] * len(ring) if mask is None else mask.tolist()
+    for row, places in enumerate(slots.tolist()):
+        if running[row]:
+            for frame, slot in enumerate(places):
+                ring[row, slot].copy_(new[row, frame])

@@ -9,51 +9,35 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from ..kernels import angles, attention, axis_pairs, rope, spatial_tables
-from .layers import RMSNorm
-from .ring import KVRing, RingView, chunk_position, wide
+from ..kernels import angles, attention, axis_pairs, query_key_value, rope, spatial_turns, turns
+from .layers import Linear, RMSNorm
+from .ring import KVRing, RingView, reach, wide
 from .specs import DiTSpec, RingSpec
 
 
-@dataclass(frozen=True, slots=True)
-class Rotation:
-    """Rotary tables of queries and of keys, each [rows or 1, frames, tokens, 1, pairs]."""
-
-    query_cos: Tensor
-    query_sin: Tensor
-    key_cos: Tensor
-    key_sin: Tensor
-
-
-def rotation(
-    spec: DiTSpec, grid: tuple[int, int], query: Tensor, key: Tensor, dtype: torch.dtype
-) -> Rotation:
-    """Tables for queries and keys at temporal positions `query` and `key`.
+def rotation(spec: DiTSpec, grid: tuple[int, int], positions: Tensor, dtype: torch.dtype) -> Tensor:
+    """How queries and keys of frames at `positions` are turned: by their place in time and space.
 
     Args:
         grid: height and width in tokens.
-        query, key: integers [rows or 1, frames]; a key at position 0 gets no place in time.
+        positions: integers [rows or 1, frames].
         dtype: of the model.
+
+    Returns:
+        [rows or 1, frames, tokens, 1, pairs, 2], see `kernels.turns`.
     """
-    table, device = wide(dtype), query.device
-    space = spatial_tables(grid, spec.head_dim, spec.rope_theta, table, device)
-
-    def tables(positions: Tensor) -> tuple[Tensor, Tensor]:
-        turn = angles(positions, axis_pairs(spec.head_dim)[0], spec.rope_theta)
-        return join(turn.cos(), space[0]), join(turn.sin(), space[1])
-
-    def join(time: Tensor, place: Tensor) -> Tensor:
-        time = time.to(table)[:, :, None].expand(-1, -1, place.shape[0], -1)
-        return torch.cat((time, place.expand(*time.shape[:2], -1, -1)), -1)[:, :, :, None]
-
-    return Rotation(*tables(query), *tables(key))
+    table = wide(dtype)
+    space = spatial_turns(grid, spec.head_dim, spec.rope_theta, table, positions.device)
+    angle = angles(positions, axis_pairs(spec.head_dim)[0], spec.rope_theta)
+    time = turns(angle, table)[:, :, None].expand(-1, -1, len(space), -1, -1)
+    return torch.cat((time, space.expand(*time.shape[:2], -1, -1, -1)), -2).unsqueeze(3)
 
 
 class Memory(Protocol):
     """Whatever self-attention looks into, and how queries and keys are rotated for it."""
 
     @property
-    def rotation(self) -> Rotation: ...
+    def rotation(self) -> Tensor: ...
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """All [rows, frames, tokens, heads, head_dim]; writes the chunk and reads the past."""
@@ -67,7 +51,7 @@ class RingMemory:
     ring: KVRing
     view: RingView
     mask: Tensor | None
-    rotation: Rotation
+    rotation: Tensor
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         return self.ring.attend(layer, self.view, query, key, value, self.mask)
@@ -77,7 +61,7 @@ class RingMemory:
 class OwnMemory:
     """No past: a chunk sees itself only."""
 
-    rotation: Rotation
+    rotation: Tensor
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         out = attention(query.flatten(1, 2), key.flatten(1, 2), value.flatten(1, 2))
@@ -103,7 +87,7 @@ class ClipMemory:
     theta: float
     seen: tuple[tuple[int, ...], ...]
     left_behind: tuple[int, ...]
-    rotation: Rotation
+    rotation: Tensor
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         keys, values = key.unbind(1), value.unbind(1)
@@ -124,12 +108,12 @@ class ClipMemory:
         if frame >= self.sinks or left_behind == 0:
             return key
         pairs = axis_pairs(key.shape[-1])[0]
-        turn = angles(torch.tensor(left_behind, device=key.device), pairs, self.theta)
-        return rope(key, turn.cos().to(wide(key.dtype)), turn.sin().to(wide(key.dtype)))
+        angle = angles(torch.tensor(left_behind, device=key.device), pairs, self.theta)
+        return rope(key, turns(angle, wide(key.dtype)))
 
 
 def clip_memory(
-    spec: DiTSpec, frames: int, chunk: int, keep: Tensor | None, rotation: Rotation
+    spec: DiTSpec, frames: int, chunk: int, keep: Tensor | None, rotation: Tensor
 ) -> ClipMemory:
     """What the ring of `spec` shows to each chunk of a clip of `frames`.
 
@@ -143,7 +127,7 @@ def clip_memory(
     for start in range(0, frames, chunk):
         past = [i for i in range(start) if i < policy.sinks or i >= start - policy.window]
         seen.append(tuple(i for i in past if allowed is None or allowed[start][i]))
-        late = start - chunk_position(policy) if policy.positions == "relative" else 0
+        late = start - reach(policy) if policy.positions == "relative" else 0
         left_behind.append(max(late, 0))
     return ClipMemory(
         chunk, policy.sinks, spec.rope_theta, tuple(seen), tuple(left_behind), rotation
@@ -156,21 +140,23 @@ class SelfAttention(nn.Module):
     def __init__(self, spec: DiTSpec) -> None:
         super().__init__()
         self.heads = spec.heads
-        self.q = nn.Linear(spec.dim, spec.dim)
-        self.k = nn.Linear(spec.dim, spec.dim)
-        self.v = nn.Linear(spec.dim, spec.dim)
-        self.o = nn.Linear(spec.dim, spec.dim)
+        self.q = Linear(spec.dim, spec.dim)
+        self.k = Linear(spec.dim, spec.dim)
+        self.v = Linear(spec.dim, spec.dim)
+        self.o = Linear(spec.dim, spec.dim)
         self.norm_q = RMSNorm(spec.dim, spec.eps)
         self.norm_k = RMSNorm(spec.dim, spec.eps)
 
     def forward(self, x: Tensor, layer: int, memory: Memory) -> Tensor:
         """x [rows, frames, tokens, dim] -> the same shape."""
-        split = (self.heads, -1)
-        turn = memory.rotation
-        # The norm spans the whole width, before the heads part (Wan 2.1).
-        query = rope(self.norm_q(self.q(x)).unflatten(-1, split), turn.query_cos, turn.query_sin)
-        key = rope(self.norm_k(self.k(x)).unflatten(-1, split), turn.key_cos, turn.key_sin)
-        value = self.v(x).unflatten(-1, split)
+        query, key, value = query_key_value(
+            x,
+            (self.q.weight, self.k.weight, self.v.weight),
+            (self.q.bias, self.k.bias, self.v.bias),
+            (self.norm_q.weight, self.norm_k.weight),
+            memory.rotation,
+            self.norm_q.eps,
+        )
         return self.o(memory.attend(layer, query, key, value).flatten(-2))
 
 
@@ -180,10 +166,10 @@ class CrossAttention(nn.Module):
     def __init__(self, spec: DiTSpec) -> None:
         super().__init__()
         self.heads = spec.heads
-        self.q = nn.Linear(spec.dim, spec.dim)
-        self.k = nn.Linear(spec.dim, spec.dim)
-        self.v = nn.Linear(spec.dim, spec.dim)
-        self.o = nn.Linear(spec.dim, spec.dim)
+        self.q = Linear(spec.dim, spec.dim)
+        self.k = Linear(spec.dim, spec.dim)
+        self.v = Linear(spec.dim, spec.dim)
+        self.o = Linear(spec.dim, spec.dim)
         self.norm_q = RMSNorm(spec.dim, spec.eps)
         self.norm_k = RMSNorm(spec.dim, spec.eps)
 
@@ -193,8 +179,10 @@ class CrossAttention(nn.Module):
         key = self.norm_k(self.k(context)).unflatten(-1, split)
         return key, self.v(context).unflatten(-1, split)
 
-    def forward(self, x: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """x [rows, frames, tokens, dim] -> the same shape. All positions count, padding too."""
-        query = self.norm_q(self.q(x)).unflatten(-1, (self.heads, -1))
-        out = attention(query.flatten(1, 2), key, value)
-        return self.o(out.reshape(x.shape))
+    def forward(self, x: Tensor, key: Tensor, value: Tensor, residual: Tensor) -> Tensor:
+        """x, residual [rows, frames, tokens, dim] -> residual + attention, the same shape.
+
+        All positions of the prompt count, padding too.
+        """
+        query = self.norm_q(self.q(x)).view(len(x), -1, *key.shape[2:])
+        return self.o(attention(query, key, value).reshape(x.shape), residual=residual)

@@ -10,11 +10,14 @@ steadies fine texture in time. The linear shortcut follows DC-AE (arXiv 2410.107
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..kernels import pixel_shuffle, pixel_unshuffle
+from .layers import Conv
 from .specs import AutoencoderSpec
 from .state import State, row_tensor
 
@@ -24,13 +27,13 @@ class ConvBlock(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.mix = nn.Conv2d(width, width, 3, padding=1)
-        self.out = nn.Conv2d(width, width, 1)
+        self.mix = Conv(width, width, 3)
+        self.out = Conv(width, width, 1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.out(F.silu(self.mix(F.silu(x))))
+        return self.out(self.mix(F.silu(x), activation="silu"), residual=x)
 
 
 class MemoryBlock(nn.Module):
@@ -39,17 +42,17 @@ class MemoryBlock(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.now = nn.Conv2d(width, width, 3, padding=1)
-        self.past = nn.Conv2d(width, width, 1, bias=False)
-        self.out = nn.Conv2d(width, width, 1)
+        self.now = Conv(width, width, 3)
+        self.past = Conv(width, width, 1, bias=False)
+        self.out = Conv(width, width, 1)
         nn.init.zeros_(self.past.weight)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, past: Tensor) -> Tensor:
         """x, past: [N, C, H, W], `past` being x of one frame earlier (zeros before the first)."""
-        mixed = self.now(F.silu(x)) + self.past(F.silu(past))
-        return x + self.out(F.silu(mixed))
+        mixed = self.now(F.silu(x), residual=self.past(F.silu(past)))
+        return self.out(F.silu(mixed), residual=x)
 
 
 @dataclass
@@ -66,27 +69,27 @@ class PatchAutoencoder(nn.Module):
         super().__init__()
         self.spec = spec
         coarse, fine, channels = spec.coarse_width, spec.fine_width, spec.channels
-        self.basis = nn.Conv2d(192, channels, 1, bias=False)
+        self.basis = Conv(192, channels, 1, bias=False)
         self.encode_fine = nn.Sequential(
-            nn.Conv2d(48, fine, 3, padding=1),
+            Conv(48, fine, 3),
             *(ConvBlock(fine) for _ in range(spec.encoder_fine_blocks)),
         )
         self.encode_coarse = nn.Sequential(
-            nn.Conv2d(4 * fine, coarse, 1),
+            Conv(4 * fine, coarse, 1),
             *(ConvBlock(coarse) for _ in range(spec.encoder_coarse_blocks)),
         )
-        self.encode_out = nn.Conv2d(coarse, channels, 1)
-        self.unbasis = nn.Conv2d(channels, 192, 1, bias=False)
-        self.decode_in = nn.Conv2d(channels, coarse, 3, padding=1)
+        self.encode_out = Conv(coarse, channels, 1)
+        self.unbasis = Conv(channels, 192, 1, bias=False)
+        self.decode_in = Conv(channels, coarse, 3)
         self.decode_memory = MemoryBlock(coarse)
         self.decode_coarse = nn.Sequential(
             *(ConvBlock(coarse) for _ in range(spec.decoder_coarse_blocks))
         )
-        self.decode_up = nn.Conv2d(coarse, 4 * fine, 1)
+        self.decode_up = Conv(coarse, 4 * fine, 1)
         self.decode_fine = nn.Sequential(
             *(ConvBlock(fine) for _ in range(spec.decoder_fine_blocks))
         )
-        self.decode_out = nn.Conv2d(fine, 48, 3, padding=1)
+        self.decode_out = Conv(fine, 48, 3)
         for last in (self.encode_out, self.decode_out):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)  # type: ignore[arg-type]
@@ -109,38 +112,46 @@ class PatchAutoencoder(nn.Module):
         """Memory for `rows` streams of pictures of height x width pixels (multiples of 8)."""
         shape = (rows, self.spec.coarse_width, height // 8, width // 8)
         past = torch.zeros(shape, device=device, dtype=dtype)
-        return AutoencoderState(past=past)
+        return AutoencoderState(past=past.contiguous(memory_format=torch.channels_last))
 
     def encode(self, pictures: Tensor) -> Tensor:
         """[R, F, 3, H, W] in 0..1 -> [R, F, C, H/8, W/8]. Without memory: each frame by itself."""
         rows, frames = pictures.shape[:2]
-        x = torch.add(pictures.new_tensor(-1.0), pictures.flatten(0, 1), alpha=2)
-        fine = F.pixel_unshuffle(x, 4).contiguous(memory_format=torch.channels_last)
-        coarse = self.encode_coarse(F.pixel_unshuffle(self.encode_fine(fine), 2))
-        z = self.basis(F.pixel_unshuffle(fine, 2)) + self.encode_out(F.silu(coarse))
+        patches = pixel_unshuffle(pictures.flatten(0, 1), 4)
+        fine = torch.add(patches.new_tensor(-1.0), patches, alpha=2)
+        shrink, *rest = self.encode_coarse
+        coarse = cast(Conv, shrink).over_patches(self.encode_fine(fine), 2)
+        for block in rest:
+            coarse = block(coarse)
+        z = self.encode_out(F.silu(coarse), residual=self.basis.over_patches(fine, 2))
         return z.mul(self.spec.scale).unflatten(0, (rows, frames))
 
-    def decode(self, latents: Tensor, state: AutoencoderState, mask: Tensor) -> Tensor:
+    def decode(
+        self, latents: Tensor, state: AutoencoderState, mask: Tensor | None = None
+    ) -> Tensor:
         """[R, F, C, h, w] -> [R, F, 3, 8h, 8w] in 0..1, going on from `state`.
 
-        Renews the memory of the rows where `mask` [R] is true; the pictures of others are void.
+        Renews the memory of the rows where `mask` [R] is true, or of all; the pictures of others
+        are void.
         """
         rows, frames = latents.shape[:2]
         z = latents.flatten(0, 1).div(self.spec.scale)
         z = z.contiguous(memory_format=torch.channels_last)
         x = self.decode_in(z)
         clip = x.unflatten(0, (rows, frames))
-        past = state.past
+        past = state.past.to(x.dtype)
         if frames > 1:
-            past = torch.cat([past[:, None].to(x.dtype), clip[:, :-1]], dim=1).flatten(0, 1)
-        past = past.to(x.dtype).contiguous(memory_format=torch.channels_last)
+            past = torch.cat([past[:, None], clip[:, :-1]], dim=1).flatten(0, 1)
+        past = past.contiguous(memory_format=torch.channels_last)
         pictures = self._decode_rest(z, x, past).unflatten(0, (rows, frames))
-        keep = mask[:, None, None, None]
-        state.past.copy_(torch.where(keep, clip[:, -1].detach().to(state.past.dtype), state.past))
+        last = clip[:, -1].detach().to(state.past.dtype)
+        if mask is not None:
+            last = torch.where(mask[:, None, None, None], last, state.past)
+        state.past.copy_(last)
         return pictures
 
     def _decode_rest(self, z: Tensor, x: Tensor, past: Tensor) -> Tensor:
         x = self.decode_coarse(self.decode_memory(x, past))
         x = self.decode_fine(F.pixel_shuffle(self.decode_up(F.silu(x)), 2))
-        fine = F.pixel_shuffle(self.unbasis(z), 2) + self.decode_out(F.silu(x))
-        return torch.add(z.new_tensor(0.5), F.pixel_shuffle(fine, 4), alpha=0.5)
+        fine = self.decode_out(F.silu(x), residual=F.pixel_shuffle(self.unbasis(z), 2))
+        return torch.add(z.new_tensor(0.5), pixel_shuffle(fine, 4), alpha=0.5)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..kernels import gated_residual, modulated_layer_norm
 from .attention import CrossAttention, Memory, SelfAttention
+from .layers import Linear
 from .specs import DiTSpec
 
 
@@ -32,6 +33,17 @@ class Steering:
     pooled: Tensor
 
 
+class MLP(nn.Sequential):
+    """Linear, gelu, linear, with the parameter names of the plain sequence."""
+
+    def __init__(self, dim: int, inner: int) -> None:
+        super().__init__(Linear(dim, inner), nn.GELU(approximate="tanh"), Linear(inner, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        up, _, down = self
+        return down(up(x, activation="gelu"))
+
+
 class Block(nn.Module):
     """One transformer block of Wan 2.1: self-attention, cross-attention, MLP."""
 
@@ -42,11 +54,7 @@ class Block(nn.Module):
         self.self_attn = SelfAttention(spec)
         self.cross_attn = CrossAttention(spec)
         self.norm3 = nn.LayerNorm(spec.dim, eps=spec.eps)
-        self.ffn = nn.Sequential(
-            nn.Linear(spec.dim, spec.ffn_dim),
-            nn.GELU(approximate="tanh"),
-            nn.Linear(spec.ffn_dim, spec.dim),
-        )
+        self.ffn = MLP(spec.dim, spec.ffn_dim)
 
     def forward(self, x: Tensor, layer: int, steering: Steering, memory: Memory) -> Tensor:
         """x [rows, frames, tokens, dim] -> the same shape."""
@@ -54,7 +62,7 @@ class Block(nn.Module):
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.unbind(2)
         hidden = modulated_layer_norm(x, scale1, shift1, self.eps)
         x = gated_residual(x, self.self_attn(hidden, layer, memory), gate1)
-        x = x + self.cross_attn(self.norm3(x), *steering.text[layer])
+        x = self.cross_attn(self.norm3(x), *steering.text[layer], x)
         hidden = modulated_layer_norm(x, scale2, shift2, self.eps)
         return gated_residual(x, self.ffn(hidden), gate2)
 
@@ -66,7 +74,7 @@ class Head(nn.Module):
         super().__init__()
         self.eps = spec.eps
         self.modulation = nn.Parameter(torch.zeros(1, 2, spec.dim))
-        self.head = nn.Linear(spec.dim, channels * spec.patch[1] * spec.patch[2])
+        self.head = Linear(spec.dim, channels * spec.patch[1] * spec.patch[2])
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         shift, scale = (self.modulation + time.unsqueeze(2)).unsqueeze(-2).unbind(2)

@@ -16,10 +16,10 @@ import torch.nn as nn
 import torch.nn.functional as functional
 from torch import Tensor
 
-from ..kernels import axis_pairs
+from ..kernels import axis_pairs, conv2d
 from .attention import Memory, OwnMemory, RingMemory, clip_memory, rotation
 from .block import Block, Head, Steering
-from .layers import FiLMBlock, Stem, Tail, sinusoid
+from .layers import FiLMBlock, Linear, Stem, Tail, sinusoid
 from .ring import KVRing
 from .specs import DiTSpec
 from .state import State, row_tensor
@@ -63,10 +63,8 @@ class CausalDiT(nn.Module):
         self.text_embedding = nn.Sequential(
             nn.Linear(spec.text_dim, dim), nn.GELU(approximate="tanh"), nn.Linear(dim, dim)
         )
-        self.time_embedding = nn.Sequential(
-            nn.Linear(spec.freq_dim, dim), nn.SiLU(), nn.Linear(dim, dim)
-        )
-        self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
+        self.time_embedding = nn.Sequential(Linear(spec.freq_dim, dim), nn.SiLU(), Linear(dim, dim))
+        self.time_projection = nn.Sequential(nn.SiLU(), Linear(dim, 6 * dim))
         self.blocks = nn.ModuleList(Block(spec) for _ in range(spec.layers))
         self.head = Head(spec, outer)
         self.tail = None if stem is None else Tail(spec.out_channels, stem, dim)
@@ -170,9 +168,7 @@ class CausalDiT(nn.Module):
         memory: Memory
         if cache:
             view = state.ring.view(x.shape[1], first)
-            # Keys rest in the ring without a place in time: position 0 is no rotation.
-            keys = torch.zeros_like(view.query[:1])
-            turn = rotation(self.spec, state.grid, view.query, keys, x.dtype)
+            turn = rotation(self.spec, state.grid, view.positions, x.dtype)
             memory = RingMemory(state.ring, view, mask, turn)
         else:
             memory = self._own_memory(x, state.grid)
@@ -209,13 +205,13 @@ class CausalDiT(nn.Module):
         if not cache:
             keep = torch.zeros(frames, frames, dtype=torch.bool)
         index = torch.arange(frames, device=x.device)[None]
-        turn = rotation(self.spec, grid, index, index, x.dtype)
+        turn = rotation(self.spec, grid, index, x.dtype)
         memory = clip_memory(self.spec, frames, chunk, keep, turn)
         return self._run(x, t, *self._read(context), memory, cond)
 
     def _own_memory(self, x: Tensor, grid: tuple[int, int]) -> OwnMemory:
         index = torch.arange(x.shape[1], device=x.device)[None]
-        return OwnMemory(rotation(self.spec, grid, index, index, x.dtype))
+        return OwnMemory(rotation(self.spec, grid, index, x.dtype))
 
     def _run(
         self,
@@ -256,8 +252,8 @@ class CausalDiT(nn.Module):
     def _patchify(self, image: Tensor) -> Tensor:
         """[B, C, h, w] -> [B, tokens, dim]: the 3-D patch embedding, whose depth is one frame."""
         embed = self.patch_embedding
-        stride = self.spec.patch[1:]
-        grid = functional.conv2d(image, embed.weight[:, :, 0], embed.bias, stride=stride)
+        size = self.spec.patch[1:]
+        grid = conv2d(image, embed.weight, embed.bias, size, patches=True)
         return grid.flatten(2).transpose(1, 2)
 
     def _unpatchify(self, patches: Tensor, height: int, width: int) -> Tensor:

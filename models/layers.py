@@ -7,8 +7,41 @@ import torch.nn as nn
 import torch.nn.functional as functional
 from torch import Tensor
 
-from ..kernels import rms_norm
+from ..kernels import ConvActivation, LinearActivation, conv2d, linear, rms_norm
 from .specs import ConvStemSpec
+
+
+class Linear(nn.Linear):
+    """`nn.Linear` that can do what follows it on the way."""
+
+    def forward(
+        self,
+        x: Tensor,
+        activation: LinearActivation = "none",
+        residual: Tensor | None = None,
+    ) -> Tensor:
+        return linear(x, self.weight, self.bias, activation, residual)
+
+
+class Conv(nn.Conv2d):
+    """`nn.Conv2d` with an odd kernel, centred, that can do what follows it on the way."""
+
+    def __init__(self, channels: int, out_channels: int, kernel: int, bias: bool = True) -> None:
+        super().__init__(channels, out_channels, kernel, padding=kernel // 2, bias=bias)
+        self.sides = (kernel, kernel)
+
+    def forward(
+        self,
+        x: Tensor,
+        activation: ConvActivation = "none",
+        residual: Tensor | None = None,
+    ) -> Tensor:
+        kind, side = activation, self.sides
+        return conv2d(x, self.weight, self.bias, side, activation=kind, residual=residual)
+
+    def over_patches(self, x: Tensor, size: int) -> Tensor:
+        """A kernel of 1 applied to `pixel_unshuffle(x, size)`, without that copy."""
+        return conv2d(x, self.weight, self.bias, (size, size), patches=True)
 
 
 class RMSNorm(nn.Module):
@@ -44,15 +77,15 @@ class FiLMBlock(nn.Module):
 
     def __init__(self, width: int, steer_dim: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(width, width, 3, padding=1)
-        self.film = nn.Linear(steer_dim, 2 * width)
-        self.out = nn.Conv2d(width, width, 1)
+        self.conv = Conv(width, width, 3)
+        self.film = Linear(steer_dim, 2 * width)
+        self.out = Conv(width, width, 1)
 
     def forward(self, x: Tensor, steer: Tensor) -> Tensor:
         """x [B, width, h, w], steer [B, steer_dim] -> [B, width, h, w]."""
         scale, shift = self.film(steer)[:, :, None, None].chunk(2, 1)
         hidden = functional.silu(torch.addcmul(shift, self.conv(x), 1 + scale))
-        return x + self.out(hidden)
+        return self.out(hidden, residual=x)
 
 
 class Stem(nn.Module):
@@ -60,7 +93,7 @@ class Stem(nn.Module):
 
     def __init__(self, channels: int, spec: ConvStemSpec, steer_dim: int) -> None:
         super().__init__()
-        self.conv_in = nn.Conv2d(channels, spec.width, 3, padding=1)
+        self.conv_in = Conv(channels, spec.width, 3)
         self.blocks = nn.ModuleList(
             FiLMBlock(spec.width, steer_dim) for _ in range(spec.stem_blocks)
         )
@@ -85,8 +118,8 @@ class Tail(nn.Module):
         self.blocks = nn.ModuleList(
             FiLMBlock(spec.width, steer_dim) for _ in range(spec.head_blocks)
         )
-        self.conv_out = nn.Conv2d(spec.width, channels, 3, padding=1)
-        self.reader = nn.Linear(steer_dim, channels * (spec.width + 1))
+        self.conv_out = Conv(spec.width, channels, 3)
+        self.reader = Linear(steer_dim, channels * (spec.width + 1))
 
     def forward(self, x: Tensor, steer: Tensor, pooled: Tensor) -> Tensor:
         """x [B, width, h, w], steer [B, steer_dim], pooled [rows, steer_dim], B = rows * frames

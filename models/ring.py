@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from ..kernels import angles, axis_pairs, ring_attention, ring_write
+from ..kernels import angles, axis_pairs, ring_attention, ring_write, rope, turns
 from .specs import RingSpec
 from .state import State, row_tensor
 
@@ -17,9 +18,16 @@ def wide(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def chunk_position(policy: RingSpec) -> int:
-    """Where the first frame of every chunk stands in time under the "relative" policy."""
+def reach(policy: RingSpec) -> int:
+    """How far before a chunk its furthest sink may stand under the "relative" policy."""
     return policy.sinks + policy.window
+
+
+@lru_cache(maxsize=32)
+def _count(stop: int, device: torch.device) -> Tensor:
+    """0, 1, .. stop - 1; kept, because making it takes as long as using it."""
+    with torch.inference_mode(False):
+        return torch.arange(stop, device=device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +37,15 @@ class RingView:
     Attributes:
         slots: int64 [rows, frames], where the chunk is written.
         valid: bool [rows, slots], which slots the chunk may see.
-        cos, sin: [rows, slots, time pairs], place in time of the key in each slot.
-        query: int64 [rows, frames], place in time of the chunk's own frames.
+        turn: [rows, sinks, time pairs, 2], by which the sinks' keys are moved nearer; None when
+            they keep their place.
+        positions: int64 [rows, frames], index of the chunk's own frames: their place in time.
     """
 
     slots: Tensor
     valid: Tensor
-    cos: Tensor
-    sin: Tensor
-    query: Tensor
+    turn: Tensor | None
+    positions: Tensor
 
 
 @dataclass(eq=False)
@@ -49,7 +57,9 @@ class KVRing(State):
     them at the next; only `commit` makes it past. What a row can see, and where in time, follows
     from its counter alone, so nothing is shifted, copied or asked back from the device.
 
-    Keys are stored with their place in height and width applied and without their place in time.
+    Keys are stored fully rotated, at their frame's index in the stream; angles are computed in
+    float64, so that scores depend on distances alone however long the stream runs. Only the sinks
+    of a window that has moved on are turned as they are read, as far as they were left behind.
 
     Attributes:
         k, v: [layers, rows, slots, tokens, heads, head_dim].
@@ -101,7 +111,7 @@ class KVRing(State):
         A slot that holds nothing gets a negative index or one beyond the chunk.
         """
         sinks, ring = self.policy.sinks, self.slots - self.policy.sinks
-        slot = torch.arange(self.slots, device=self.frames.device)
+        slot = _count(self.slots, self.frames.device)
         last = self.frames[:, None] + (frames - 1)
         # The newest frame that is congruent to the slot; before the ring is full it may fall among
         # the sinks or below zero, and then the slot is empty.
@@ -123,17 +133,10 @@ class KVRing(State):
         if not 1 <= frames <= most:
             raise ValueError(f"a chunk of {frames} latent frames; this ring takes 1 to {most}")
         sinks, ring = self.policy.sinks, self.slots - self.policy.sinks
-        start = self.frames[:, None]
-        chunk = start + torch.arange(frames, device=start.device)
+        chunk = self.frames[:, None] + _count(frames, self.frames.device)
         slots = torch.where(chunk < sinks, chunk, sinks + (chunk - sinks) % ring)
         held = self.slot_frames(frames)
-        positions, query = self._positions(held, chunk)
-        pairs = axis_pairs(self.k.shape[-1])[0]
-        turn = angles(positions, pairs, self.theta)
-        table = wide(self.k.dtype)
-        return RingView(
-            slots, self._valid(held, frames), turn.cos().to(table), turn.sin().to(table), query
-        )
+        return RingView(slots, self._valid(held, frames), self._turn(held), chunk)
 
     def _valid(self, held: Tensor, frames: int) -> Tensor:
         sinks, start = self.policy.sinks, self.frames[:, None]
@@ -143,16 +146,23 @@ class KVRing(State):
         visible = torch.cat((old_sink, recent[:, sinks:]), 1)
         return visible & (held >= 0) & (held < start + frames)
 
-    def _positions(self, held: Tensor, chunk: Tensor) -> tuple[Tensor, Tensor]:
-        if self.policy.positions == "absolute":
-            return held, chunk
-        here = chunk_position(self.policy)
-        place = held - self.frames[:, None] + here
+    def left_behind(self, held: Tensor) -> Tensor:
+        """How many frames nearer than their own place the sinks stand, int64 [rows, sinks].
+
+        Under the "relative" policy sinks stay just before the window once it has moved on: never
+        further than in training.
+        """
         sinks = self.policy.sinks
-        # Once the window has moved on, sinks stay just before it: never further than in training.
-        nearest = torch.arange(sinks, device=held.device)
-        place = torch.cat((torch.maximum(place[:, :sinks], nearest), place[:, sinks:]), 1)
-        return place, chunk - self.frames[:, None] + here
+        if self.policy.positions == "absolute":
+            return torch.zeros_like(self.sink_shift)
+        furthest = self.frames[:, None] + (_count(sinks, held.device) - reach(self.policy))
+        return (furthest - held[:, :sinks]).clamp_min(0)
+
+    def _turn(self, held: Tensor) -> Tensor | None:
+        if self.policy.positions == "absolute" or self.policy.sinks == 0:
+            return None
+        pairs = axis_pairs(self.k.shape[-1])[0]
+        return turns(angles(self.left_behind(held), pairs, self.theta), wide(self.k.dtype))
 
     def attend(
         self,
@@ -166,25 +176,27 @@ class KVRing(State):
         """Write the chunk's keys and values of one layer and attend over all that is visible.
 
         Args:
-            query: [rows, frames, tokens, heads, head_dim], fully rotated.
-            key, value: the same shape; key without its place in time.
+            query, key: [rows, frames, tokens, heads, head_dim], rotated for `view.positions`.
+            value: the same shape.
             mask: bool [rows], rows that run; None for all. Others keep their memory (and get an
                 output without meaning).
         """
         keys, values = self.k[layer], self.v[layer]
         ring_write(keys, key, view.slots, mask)
         ring_write(values, value, view.slots, mask)
-        out = ring_attention(query.flatten(1, 2), keys, values, view.valid, view.cos, view.sin)
+        out = ring_attention(query.flatten(1, 2), keys, values, view.valid, view.turn)
         return out.view_as(query)
 
-    def commit(self, mask: Tensor, frames: int | None = None) -> None:
+    def commit(self, mask: Tensor | None, frames: int | None = None) -> None:
         """Make the chunk just written part of the past of the rows where `mask` is true.
 
         Args:
-            mask: bool [rows].
+            mask: bool [rows], or None for all rows.
             frames: latent frames in the chunk; None for `chunk`.
         """
         count = self.chunk if frames is None else frames
+        if mask is None:
+            mask = torch.ones_like(self.frames, dtype=torch.bool)
         self.frames.add_(mask.to(self.frames.dtype), alpha=count)
         if self.policy.sink_threshold is not None and self.policy.sinks:
             self._renew_sinks(mask, self.policy.sink_threshold)
@@ -229,12 +241,20 @@ class KVRing(State):
         itself, and sinks that are still empty too).
         """
         rows = torch.arange(len(mask), device=mask.device)
-        likeness = torch.zeros_like(self.sink_shift, dtype=torch.float32)
-        for memory in (self.k, self.v):
-            means = memory[:, :, : self.policy.sinks].float().mean(3).flatten(3)
-            newest = memory[:, rows, self._newest_slot()].float().mean(2).flatten(2)
-            likeness += torch.cosine_similarity(means, newest[:, :, None], dim=-1).mean(0) / 2
         held = torch.arange(self.policy.sinks, device=mask.device) + self.sink_shift
+        likeness = torch.zeros_like(self.sink_shift, dtype=torch.float32)
+        for memory, places in ((self.k, (held, self.frames[:, None] - 1)), (self.v, None)):
+            means = memory[:, :, : self.policy.sinks].float().mean(3)
+            newest = memory[:, rows, self._newest_slot()].float().mean(2)[:, :, None]
+            if places is not None:
+                means, newest = self._unplaced(means, places[0]), self._unplaced(newest, places[1])
+            alike = torch.cosine_similarity(means.flatten(3), newest.flatten(3), dim=-1)
+            likeness += alike.mean(0) / 2
         worst, slot = likeness.masked_fill(held < 0, -1.0).min(1)
         full = self.frames > self.policy.sinks + self.policy.window
         self._put_newest(slot, mask & full & (worst < threshold))
+
+    def _unplaced(self, keys: Tensor, frames: Tensor) -> Tensor:
+        """Keys [layers, rows, frames, heads, head_dim] without their place in time."""
+        turn = angles(-frames, axis_pairs(self.k.shape[-1])[0], self.theta)
+        return rope(keys, turns(turn, keys.dtype)[:, :, None])

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from millrace.kernels import turns
 from millrace.kernels.dispatch import TABLE, choose, explain
 from torch import Tensor
 
@@ -34,7 +35,7 @@ def gate_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any
 
 def rope_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
     angle = draw(rows, tokens, 1, max(dim // 4, 1)).float()
-    return draw(rows, tokens, 3, dim), angle.cos(), angle.sin()
+    return draw(rows, tokens, 3, dim), turns(angle, torch.float32)
 
 
 def attention_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
@@ -47,9 +48,35 @@ def attention_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequenc
 def ring_attention_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
     valid = draw(rows, 4) > 0
     valid[:, 2] = True
-    angle = draw(rows, 4, max(dim // 4, 1)).float()
+    angle = draw(rows, 2, max(dim // 4, 1)).float()
     memory = draw(2, rows, 4, tokens, 2, dim)
-    return draw(rows, 3, 2, dim), memory[0], memory[1], valid, angle.cos(), angle.sin()
+    return draw(rows, 3, 2, dim), memory[0], memory[1], valid, turns(angle, torch.float32)
+
+
+def linear_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
+    plain = rows % 2 == 0
+    residual = draw(rows, tokens, 6) if plain else None
+    return draw(rows, tokens, dim), draw(6, dim), draw(6), "none" if plain else "gelu", residual
+
+
+def conv_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
+    patches, plain = tokens % 2 == 0, rows % 2 == 0
+    side = (2, 2) if patches else (3, 3)
+    image, weight = draw(rows, 3, 4, 2 * dim), draw(4, 3 * side[0] * side[1])
+    shape = (rows, 4, 2, dim) if patches else (rows, 4, 4, 2 * dim)
+    residual = draw(*shape) if plain else None
+    return image, weight / 3, draw(4), side, patches, "none" if plain else "silu", residual
+
+
+def projection_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
+    width = 2 * dim
+    weight, bias = draw(3, width, 5).unbind(0), draw(3, width).unbind(0)
+    turn = turns(draw(rows, 2, tokens, 1, dim // 2).float(), torch.float32)
+    return draw(rows, 2, tokens, 5), weight, bias, draw(2, width).unbind(0), turn, 1e-6
+
+
+def shuffle_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
+    return draw(rows, 16, 4 * tokens, 4 * dim), (2, 4)[tokens % 2]
 
 
 def ring_write_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
@@ -78,11 +105,16 @@ def flow_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any
 
 ARGUMENTS: dict[str, Callable[[Draw, int, int, int], Sequence[Any]]] = {
     "attention": attention_arguments,
+    "conv2d": conv_arguments,
     "flow_step": flow_arguments,
     "gated_residual": gate_arguments,
     "gaussian_noise": noise_arguments,
     "i420_to_rgb": i420_arguments,
+    "linear": linear_arguments,
     "modulated_layer_norm": modulate_arguments,
+    "pixel_shuffle": shuffle_arguments,
+    "pixel_unshuffle": shuffle_arguments,
+    "query_key_value": projection_arguments,
     "rgb_to_i420": picture_arguments,
     "ring_attention": ring_attention_arguments,
     "ring_write": ring_write_arguments,
@@ -136,4 +168,6 @@ def test_implementations_equal_the_reference(
         for mine, defined in zip(ours, theirs, strict=True):
             assert mine.dtype == defined.dtype
             within = 1.0 if defined.dtype == torch.uint8 else TOLERANCE[dtype]
-            torch.testing.assert_close(mine.double(), defined.double(), rtol=0, atol=within)
+            # A value is rounded to 8 bits once or twice on the way, depending on what is fused.
+            share = 2**-7 if dtype == torch.bfloat16 else 0.0
+            torch.testing.assert_close(mine.double(), defined.double(), rtol=share, atol=within)

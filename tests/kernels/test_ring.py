@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from millrace.kernels import angles, attention, ring_attention, ring_write
+from millrace.kernels import angles, attention, ring_attention, ring_write, turns
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -28,13 +28,13 @@ def test_write_to_part_of_a_larger_ring() -> None:
 
 
 def test_attention_over_valid_slots_only() -> None:
-    """Softmax by hand over the slots that count, keys turned by their place."""
+    """Softmax by hand over the slots that count, the first ones' keys turned further."""
     torch.manual_seed(0)
     query = torch.randn(2, 3, 2, 8, dtype=torch.float64)
     key, value = torch.randn(2, 2, 4, 5, 2, 8, dtype=torch.float64)
     valid = torch.tensor([[True, False, True, False], [True, True, True, True]])
-    turn = angles(torch.tensor([[3, 9, 0, 9], [1, 2, 3, 4]]), 2, 10_000.0)
-    out = ring_attention(query, key, value, valid, turn.cos(), turn.sin())
+    turn = angles(torch.tensor([[3, 9], [1, 2]]), 2, 10_000.0)
+    out = ring_attention(query, key, value, valid, turns(turn, torch.float64))
     for row in range(2):
         for head in range(2):
             keys, values = [], []
@@ -43,7 +43,9 @@ def test_attention_over_valid_slots_only() -> None:
                     continue
                 for token in range(5):
                     pairs = torch.view_as_complex(key[row, slot, token, head].view(4, 2)).clone()
-                    pairs[:2] *= torch.polar(torch.ones(2, dtype=torch.float64), turn[row, slot])
+                    if slot < 2:
+                        one = torch.ones(2, dtype=torch.float64)
+                        pairs[:2] *= torch.polar(one, turn[row, slot])
                     keys.append(torch.view_as_real(pairs).flatten())
                     values.append(value[row, slot, token, head])
             scores = query[row, :, head] @ torch.stack(keys).T / 8**0.5

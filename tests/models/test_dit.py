@@ -188,7 +188,7 @@ def test_local_attention_begins_local() -> None:
             return query
 
     index = torch.arange(3)[None]
-    memory = Spy(OwnMemory(rotation(model.spec, (8, 8), index, index, torch.float32)))
+    memory = Spy(OwnMemory(rotation(model.spec, (8, 8), index, torch.float32)))
     noise = torch.randn(1, 3, 64, 256, generator=torch.Generator().manual_seed(1))
     attn(noise, 0, memory)  # type: ignore[operator]
     looks = seen[0].detach().unflatten(0, (8, 8))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from millrace.kernels import angles, axis_pairs, rope, turns
 from millrace.models.ring import KVRing
 from millrace.models.specs import RingSpec
 from torch import Tensor
@@ -29,11 +30,18 @@ def content(frame: int, like: int | None = None) -> Tensor:
     return base if like is None else base + 0.01 * content(frame)
 
 
+def placed(keys: Tensor, frame: int) -> Tensor:
+    """Keys with their place in time."""
+    turn = angles(torch.tensor(frame), axis_pairs(keys.shape[-1])[0], 10_000.0)
+    return rope(keys, turns(turn, keys.dtype))
+
+
 def write(ring: KVRing, keys: Tensor) -> None:
     """One committed chunk of one frame, the same in every layer."""
     view = ring.view(1)
+    there = placed(keys, int(view.positions[0, 0]))
     for layer in range(SHAPE[0]):
-        ring.attend(layer, view, keys, keys, keys, None)
+        ring.attend(layer, view, there, there, keys, None)
     ring.commit(torch.ones(1, dtype=torch.bool))
 
 
@@ -41,8 +49,9 @@ def visible(ring: KVRing, frames: int = 1) -> dict[int, int]:
     """Frame -> its place in time relative to the chunk's first, for all that the chunk sees."""
     view = ring.view(frames)
     held = ring.slot_frames(frames)
-    place, _ = ring._positions(held, held)
-    start = int(view.query[0, 0])
+    place = held.clone()
+    place[:, : ring.policy.sinks] += ring.left_behind(held)
+    start = int(view.positions[0, 0])
     seen = [
         (int(frame), int(at) - start)
         for frame, at, ok in zip(held[0], place[0], view.valid[0], strict=True)
@@ -108,7 +117,8 @@ def test_a_new_scene_becomes_the_only_sink() -> None:
     for frame in range(7, 10):
         write(ring, content(frame))
     assert visible(ring) == {6: -4, 8: -2, 9: -1, 10: 0}
-    assert torch.equal(ring.k[:, :, 0], content(6)[0].expand_as(ring.k[:, :, 0]))
+    assert torch.equal(ring.v[:, :, 0], content(6)[0].expand_as(ring.v[:, :, 0]))
+    assert torch.equal(ring.k[:, :, 0], placed(content(6), 6)[0].expand_as(ring.k[:, :, 0]))
 
 
 def test_a_new_scene_before_the_sinks_are_full() -> None:
