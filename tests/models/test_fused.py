@@ -15,8 +15,9 @@ def run(dtype: str, frames: Tensor) -> Tensor:
     """Pictures [F, 3, H, W] as the embedded model restyles them, one after another."""
     model = random_tiny(dtype=dtype)
     kind = getattr(torch, dtype)
-    memory = model.autoencoder.init_state(1, *frames.shape[-2:], dtype=kind)
-    state = model.dit.init_state(1, frames.shape[-2] // 8, frames.shape[-1] // 8, 1, "cpu", kind)
+    height, width = frames.shape[-2:]
+    memory = model.autoencoder.init_state(1, height, width, dtype=kind)
+    state = model.dit.init_state(1, height // 8, width // 8, 1, "cpu", kind)
     out = []
     with torch.no_grad():
         model.dit.set_context(state, torch.tensor([0]), model.bank[2:3])
