@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..models.autoencoder import AutoencoderState
+from ..models.steady import SteadyState, steady, steady_state
 from ..models.text import PromptEncoder, Understanding
 from ..models.tiny import load_prompts, load_tiny, random_tiny
 from ..models.video import VideoModel
@@ -94,9 +95,10 @@ CONTROLS = (
 
 @dataclass(eq=False)
 class Bank:
-    """Slots for streams of one picture size: their lanes and their decoders' memory."""
+    """Slots for streams of one picture size: their lanes, noise filters and decoders' memory."""
 
     lanes: Lanes
+    steady: SteadyState
     autoencoder: AutoencoderState
     free: list[int]
 
@@ -164,6 +166,7 @@ class VideoDiffusion:
             )
         slot = bank.free.pop(0)
         bank.lanes.clear(slot)
+        bank.steady.reset(self._row(slot))
         bank.autoencoder.reset(self._row(slot))
         return Stream(bank, slot, self.controller.scale)
 
@@ -192,10 +195,13 @@ class VideoDiffusion:
             weight = self.model.bank
             latent = (1, height // 8, width // 8)
             lanes = Lanes(self.model.dit, self.streams, SIGMAS, latent, fresh_noise=False)
+            shape = (self.model.spec.autoencoder.channels, *latent[1:])
+            filters = steady_state(self.streams, shape, weight.device, weight.dtype)
             memory = self.model.autoencoder.init_state(
                 self.streams, height, width, weight.device, weight.dtype
             )
-            self.banks[height, width] = Bank(lanes, memory, list(range(self.streams)))
+            free = list(range(self.streams))
+            self.banks[height, width] = Bank(lanes, filters, memory, free)
         return self.banks[height, width]
 
     def _row(self, slot: int) -> Tensor:
@@ -208,6 +214,7 @@ class VideoDiffusion:
         if work.controls.resets != stream.resets:
             stream.resets = work.controls.resets
             stream.bank.lanes.reset(stream.slot)
+            stream.bank.steady.reset(self._row(stream.slot))
             stream.bank.autoencoder.reset(self._row(stream.slot))
         if work.frames is None:
             return
@@ -217,7 +224,7 @@ class VideoDiffusion:
         prompt, changed = self._prompt(stream, work.controls)
         entry = Entry(
             index=work.index,
-            cond=self.model.autoencoder.encode(frames[None])[0],
+            cond=self._condition(stream, frames),
             sigma=stream.noise,
             timestep=1000 * stream.noise,
             steps=int(work.controls.number("steps")),
@@ -226,6 +233,11 @@ class VideoDiffusion:
             new_scene=changed,
         )
         stream.bank.lanes.enter(stream.slot, entry)
+
+    def _condition(self, stream: Stream, frames: Tensor) -> Tensor:
+        """The live frames' latent without their sensor noise, [c, C, h, w]."""
+        memory = stream.bank.steady.rows(stream.slot, stream.slot + 1)
+        return steady(self.model.autoencoder.encode(frames[None]), memory)[0]
 
     def _prompt(self, stream: Stream, controls: Controls) -> tuple[Prompt, bool]:
         """The stream's prompt embedding, and whether it changed with this chunk."""

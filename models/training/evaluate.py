@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..autoencoder import PatchAutoencoder
+from ..steady import steady, steady_state
 from ..video import VideoModel
 from .clips import held_out_clip
 from .photos import heldout_photos
@@ -66,6 +67,8 @@ class Runner:
         """source [1, T, 3, H, W], mix [1, K] -> pictures of the same shape, clamped to 0..1."""
         generator = torch.Generator(device=self.device).manual_seed(self.seed)
         cond = self.autoencoder.encode(source.to(self.dtype))
+        shape = (cond.shape[2], cond.shape[3], cond.shape[4])
+        cond = steady(cond, steady_state(1, shape, self.device, self.dtype))
         context = torch.einsum("bk,kld->bld", mix.to(self.bank), self.bank)
         clean = cond
         for sigma in SIGMAS[:steps]:

@@ -17,6 +17,7 @@ from millrace.models.conv import CausalConv3d
 from millrace.models.dit import CausalDiT, DiTState
 from millrace.models.specs import TINY_AUTOENCODER, TAEHVSpec
 from millrace.models.state import State
+from millrace.models.steady import SteadyState, steady, steady_state
 from millrace.models.taehv import TAEHVDecoder, TAEHVEncoder
 from torch import Tensor
 
@@ -127,6 +128,23 @@ class PatchDecoder(Streaming):
         return self.module.decode(x, state, every if mask is None else mask)
 
 
+class Steady(Streaming):
+    frame = (6, 4, 5)
+
+    def __init__(self) -> None:
+        self.module = torch.nn.Identity()
+
+    def input(self, idents: Sequence[int], units: int) -> Tensor:
+        return 0.06 * super().input(idents, units)  # in part noise, in part motion
+
+    def state(self, idents: Sequence[int], chunk: int) -> State:
+        return steady_state(len(idents), (6, 4, 5), "cpu", F64)
+
+    def step(self, x: Tensor, state: State, mask: Tensor | None) -> Tensor:
+        assert isinstance(state, SteadyState)
+        return steady(x, state, mask)
+
+
 class DiT(Streaming):
     """Two passes over each chunk, the second of which counts, then a commit.
 
@@ -184,6 +202,7 @@ KINDS = {
     "taehv-encoder": Encoder,
     "taehv-decoder": Decoder,
     "patch-decoder": PatchDecoder,
+    "steady": Steady,
     "dit-relative": lambda: DiT("relative", stem=True),
     "dit-absolute": lambda: DiT("absolute", stem=True),
     "dit-wan": lambda: DiT("relative", stem=False),
