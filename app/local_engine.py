@@ -19,7 +19,7 @@ def start(options: Options, clock: Clock) -> Assembled:
         CommandError: shipped files are missing, or the pipeline breaks its protocol.
     """
     try:
-        return assemble(options, clock, lambda: None)
+        return assemble(options, clock, lambda: None, alone=True)
     except ConfigError as error:
         raise CallError(str(error)) from error
     except AssetError as error:
