@@ -8,6 +8,7 @@ from .linear import LinearActivation, linear
 from .noise import gaussian_noise
 from .norm import gated_residual, modulated_layer_norm, rms_norm
 from .projection import query_key_value
+from .prompt import prompt_attention
 from .ring import ring_write
 from .rope import angles, axis_pairs, rope, spatial_turns, turns
 from .shuffle import pixel_shuffle, pixel_unshuffle
@@ -27,6 +28,7 @@ __all__ = [
     "modulated_layer_norm",
     "pixel_shuffle",
     "pixel_unshuffle",
+    "prompt_attention",
     "query_key_value",
     "rgb_to_i420",
     "ring_attention",

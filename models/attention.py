@@ -9,7 +9,16 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from ..kernels import angles, attention, axis_pairs, query_key_value, rope, spatial_turns, turns
+from ..kernels import (
+    angles,
+    attention,
+    axis_pairs,
+    prompt_attention,
+    query_key_value,
+    rope,
+    spatial_turns,
+    turns,
+)
 from .layers import Linear, RMSNorm
 from .ring import KVRing, RingView, reach, wide
 from .specs import DiTSpec, RingSpec
@@ -184,5 +193,6 @@ class CrossAttention(nn.Module):
 
         All positions of the prompt count, padding too.
         """
-        query = self.norm_q(self.q(x)).view(len(x), -1, *key.shape[2:])
-        return self.o(attention(query, key, value).reshape(x.shape), residual=residual)
+        query, out = (self.q.weight, self.q.bias), (self.o.weight, self.o.bias)
+        norm = self.norm_q
+        return prompt_attention(x, residual, query, norm.weight, norm.eps, key, value, out)

@@ -15,22 +15,36 @@ from .specs import DiTSpec
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """A prompt as the network sees it, the same for all frames.
+
+    Attributes:
+        text: per layer, key and value [rows, text_len, heads, head_dim].
+        pooled: [rows, dim], mean of the projected prompt.
+        last: [rows, channels, width + 1], the layer that the prompt gives (see `Tail`); empty
+            without a tail.
+    """
+
+    text: list[tuple[Tensor, Tensor]]
+    pooled: Tensor
+    last: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Steering:
     """What does not change from block to block.
 
     Attributes:
         time: [rows, frames, dim], embedding of the timesteps.
         modulation: [rows, frames, 6, dim], projected from it.
-        text: per layer, key and value of the prompt.
         film: [rows * frames, dim], for the convolutional blocks.
-        pooled: [rows, dim], the prompt as one vector.
+        prompt: what is to be drawn.
     """
 
     time: Tensor
     modulation: Tensor
-    text: list[tuple[Tensor, Tensor]]
     film: Tensor
-    pooled: Tensor
+    prompt: Reading
 
 
 class MLP(nn.Sequential):
@@ -62,7 +76,7 @@ class Block(nn.Module):
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.unbind(2)
         hidden = modulated_layer_norm(x, scale1, shift1, self.eps)
         x = gated_residual(x, self.self_attn(hidden, layer, memory), gate1)
-        x = self.cross_attn(self.norm3(x), *steering.text[layer], x)
+        x = self.cross_attn(self.norm3(x), *steering.prompt.text[layer], x)
         hidden = modulated_layer_norm(x, scale2, shift2, self.eps)
         return gated_residual(x, self.ffn(hidden), gate2)
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..kernels import axis_pairs, conv2d
 from .attention import Memory, OwnMemory, RingMemory, clip_memory, rotation
-from .block import Block, Head, Steering
+from .block import Block, Head, Reading, Steering
 from .layers import FiLMBlock, Linear, Stem, Tail, sinusoid
 from .ring import KVRing
 from .specs import DiTSpec
@@ -35,6 +35,7 @@ class DiTState(State):
         text_k, text_v: [layers, rows, text_len, heads, head_dim], the prompt as cross-attention
             sees it. Kept by `reset`: a prompt is a wish, not a memory; `set_context` replaces it.
         pooled: [rows, dim], mean of the projected prompt.
+        last: [rows, channels, width + 1], the last layer that the prompt gives (see `Tail`).
     """
 
     grid: tuple[int, int]
@@ -42,6 +43,7 @@ class DiTState(State):
     text_k: Tensor = row_tensor(dim=1, reset=False)
     text_v: Tensor = row_tensor(dim=1, reset=False)
     pooled: Tensor = row_tensor(reset=False)
+    last: Tensor = row_tensor(reset=False)
 
 
 class CausalDiT(nn.Module):
@@ -110,7 +112,12 @@ class CausalDiT(nn.Module):
             torch.zeros(text, device=device, dtype=dtype),
             torch.zeros(text, device=device, dtype=dtype),
             torch.zeros(rows, spec.dim, device=device, dtype=dtype),
+            torch.zeros(rows, *self._last_shape(), device=device, dtype=dtype),
         )
+
+    def _last_shape(self) -> tuple[int, int]:
+        stem = self.spec.stem
+        return (0, 0) if stem is None else (self.spec.out_channels, stem.width + 1)
 
     @torch.no_grad()
     def set_context(self, state: DiTState, rows: Tensor, context: Tensor) -> None:
@@ -121,19 +128,23 @@ class CausalDiT(nn.Module):
             context: [r, text_len, text_dim].
         """
         index = rows.nonzero()[:, 0] if rows.dtype == torch.bool else rows
-        text, pooled = self._read(context)
-        for layer, (key, value) in enumerate(text):
+        prompt = self._read(context)
+        for layer, (key, value) in enumerate(prompt.text):
             state.text_k[layer].index_copy_(0, index, key)
             state.text_v[layer].index_copy_(0, index, value)
-        state.pooled.index_copy_(0, index, pooled)
+        state.pooled.index_copy_(0, index, prompt.pooled)
+        state.last.index_copy_(0, index, prompt.last)
 
-    def _read(self, context: Tensor) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+    def _read(self, context: Tensor) -> Reading:
         expected = (self.spec.text_len, self.spec.text_dim)
         if tuple(context.shape[1:]) != expected:
             raise ValueError(f"context is {tuple(context.shape[1:])} a row; expected {expected}")
         projected = self.text_embedding(context)
         text = [cast(Block, block).cross_attn.remember(projected) for block in self.blocks]
-        return text, projected.mean(1)
+        pooled = projected.mean(1)
+        if self.tail is None:
+            return Reading(text, pooled, pooled.new_zeros(len(pooled), *self._last_shape()))
+        return Reading(text, pooled, self.tail.last_layer(pooled))
 
     # -- running --------------------------------------------------------------------------------
 
@@ -173,7 +184,7 @@ class CausalDiT(nn.Module):
         else:
             memory = self._own_memory(x, state.grid)
         text = list(zip(state.text_k.unbind(0), state.text_v.unbind(0), strict=True))
-        return self._run(x, t, text, state.pooled, memory, cond)
+        return self._run(x, t, Reading(text, state.pooled, state.last), memory, cond)
 
     def forward_clip(
         self,
@@ -207,7 +218,7 @@ class CausalDiT(nn.Module):
         index = torch.arange(frames, device=x.device)[None]
         turn = rotation(self.spec, grid, index, x.dtype)
         memory = clip_memory(self.spec, frames, chunk, keep, turn)
-        return self._run(x, t, *self._read(context), memory, cond)
+        return self._run(x, t, self._read(context), memory, cond)
 
     def _own_memory(self, x: Tensor, grid: tuple[int, int]) -> OwnMemory:
         index = torch.arange(x.shape[1], device=x.device)[None]
@@ -217,8 +228,7 @@ class CausalDiT(nn.Module):
         self,
         x: Tensor,
         t: Tensor,
-        text: list[tuple[Tensor, Tensor]],
-        pooled: Tensor,
+        prompt: Reading,
         memory: Memory,
         cond: Tensor | None,
     ) -> Tensor:
@@ -226,28 +236,30 @@ class CausalDiT(nn.Module):
             raise ValueError(f"this model takes a condition of {self.spec.cond_channels} channels")
         time = self.time_embedding(sinusoid(t, self.spec.freq_dim).to(x.dtype))
         modulation = self.time_projection(time).unflatten(-1, (6, -1))
-        film = functional.silu(time + pooled[:, None]).flatten(0, 1)
-        steering = Steering(time, modulation, text, film, pooled)
-        joined = x if cond is None else torch.cat((x, cond), 2)
-        net = self._net(joined, steering, memory)
+        film = functional.silu(time + prompt.pooled[:, None]).flatten(0, 1)
+        steering = Steering(time, modulation, film, prompt)
+        image = x.flatten(0, 1)
+        if cond is not None:
+            image = torch.cat((image, cond.flatten(0, 1)), 1)
+        net = self._net(image, steering, memory).unflatten(0, x.shape[:2])
         if self.spec.prediction == "x0" and cond is not None:
             return cond[:, :, : self.spec.out_channels] + net
         return net
 
-    def _net(self, x: Tensor, steering: Steering, memory: Memory) -> Tensor:
-        lead = x.shape[:2]
+    def _net(self, image: Tensor, steering: Steering, memory: Memory) -> Tensor:
+        """[rows * frames, in, height, width] -> [rows * frames, out, height, width]."""
         # Channels last: the fast layout for convolutions on CPUs and GPUs alike.
-        image = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        image = image.contiguous(memory_format=torch.channels_last)
         if self.stem is not None:
             image = self.stem(image, steering.film)
-        tokens = self._patchify(image).unflatten(0, lead)
+        tokens = self._patchify(image).unflatten(0, steering.time.shape[:2])
         for layer, block in enumerate(self.blocks):
             tokens = block(tokens, layer, steering, memory)
         patches = self.head(tokens, steering.time).flatten(0, 1)
         out = self._unpatchify(patches, image.shape[-2], image.shape[-1])
         if self.tail is not None:
-            out = self.tail(image + out, steering.film, steering.pooled)
-        return out.unflatten(0, lead)
+            out = self.tail(image + out, steering.film, steering.prompt.last)
+        return out
 
     def _patchify(self, image: Tensor) -> Tensor:
         """[B, C, h, w] -> [B, tokens, dim]: the 3-D patch embedding, whose depth is one frame."""

@@ -7,7 +7,7 @@ import torch.nn as nn
 import torch.nn.functional as functional
 from torch import Tensor
 
-from ..kernels import ConvActivation, LinearActivation, conv2d, linear, rms_norm
+from ..kernels import ConvActivation, LinearActivation, angles, conv2d, linear, rms_norm
 from .specs import ConvStemSpec
 
 
@@ -62,9 +62,7 @@ def sinusoid(t: Tensor, size: int) -> Tensor:
     Args:
         t: timesteps in 0..1000, any shape.
     """
-    half = size // 2
-    exponent = torch.arange(half, dtype=torch.float64, device=t.device) / half
-    phase = t.double()[..., None] * 10_000.0**-exponent
+    phase = angles(t.double(), size // 2, 10_000.0)
     return torch.cat((phase.cos(), phase.sin()), -1)
 
 
@@ -121,17 +119,20 @@ class Tail(nn.Module):
         self.conv_out = Conv(spec.width, channels, 3)
         self.reader = Linear(steer_dim, channels * (spec.width + 1))
 
-    def forward(self, x: Tensor, steer: Tensor, pooled: Tensor) -> Tensor:
-        """x [B, width, h, w], steer [B, steer_dim], pooled [rows, steer_dim], B = rows * frames
+    def last_layer(self, pooled: Tensor) -> Tensor:
+        """The layer that a prompt gives: pooled [rows, steer_dim] -> [rows, channels, width + 1],
+        weights and then the bias."""
+        given = self.reader(pooled * pooled.shape[1] ** -0.25)
+        return given.view(len(pooled), self.conv_out.out_channels, -1)
+
+    def forward(self, x: Tensor, steer: Tensor, last: Tensor) -> Tensor:
+        """x [B, width, h, w], steer [B, steer_dim], B = rows * frames, `last` from `last_layer`
         -> [B, channels, h, w]."""
         for block in self.blocks:
             x = block(x, steer)
-        return self.conv_out(x) + self._read(x, pooled)
-
-    def _read(self, x: Tensor, pooled: Tensor) -> Tensor:
-        rows, width = pooled.shape[0], x.shape[1]
-        weight = self.reader(pooled * pooled.shape[1] ** -0.25).view(rows, -1, width + 1)
+        rows, width = last.shape[0], x.shape[1]
         # Channels last, so this is a view: [rows, frames * h * w, width].
         flat = x.permute(0, 2, 3, 1).reshape(rows, -1, width)
-        out = torch.baddbmm(weight[:, None, :, width], flat, weight[:, :, :width].transpose(1, 2))
-        return out.view(x.shape[0], *x.shape[2:], -1).permute(0, 3, 1, 2)
+        read = torch.baddbmm(last[:, None, :, width], flat, last[:, :, :width].transpose(1, 2))
+        read = read.view(x.shape[0], *x.shape[2:], -1).permute(0, 3, 1, 2)
+        return self.conv_out(x) + read

@@ -195,11 +195,10 @@ class KVRing(State):
             frames: latent frames in the chunk; None for `chunk`.
         """
         count = self.chunk if frames is None else frames
-        if mask is None:
-            mask = torch.ones_like(self.frames, dtype=torch.bool)
-        self.frames.add_(mask.to(self.frames.dtype), alpha=count)
+        self.frames.add_(count if mask is None else count * mask)
         if self.policy.sink_threshold is not None and self.policy.sinks:
-            self._renew_sinks(mask, self.policy.sink_threshold)
+            every = torch.ones_like(self.frames, dtype=torch.bool) if mask is None else mask
+            self._renew_sinks(every, self.policy.sink_threshold)
 
     def replace_sinks(self, mask: Tensor | None = None) -> None:
         """Let the newest committed frame be the only sink (a new scene has begun).

@@ -40,7 +40,9 @@ def steady_state(
     rows: int, shape: tuple[int, int, int], device: torch.device | str, dtype: torch.dtype
 ) -> SteadyState:
     """Memory for `rows` streams of latent frames of `shape` (C, h, w)."""
+    # Channels last, as latents come from the encoder: mixed layouts take several times longer.
     past = torch.zeros(rows, *shape, device=device, dtype=dtype)
+    past = past.contiguous(memory_format=torch.channels_last)
     return SteadyState(past, torch.zeros(rows, device=device, dtype=dtype))
 
 
@@ -63,4 +65,4 @@ def steady(latents: Tensor, state: SteadyState, mask: Tensor | None = None) -> T
         state.past.addcmul_(change, gain)
         state.seen.masked_fill_(torch.ones_like(state.seen).bool() if mask is None else mask, 1)
         frames.append(state.past.clone())
-    return torch.stack(frames, 1)
+    return torch.stack(frames, 1) if len(frames) > 1 else frames[0].unsqueeze(1)

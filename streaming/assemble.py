@@ -31,9 +31,9 @@ class Assembled:
     info: HostInfo
 
 
-SHORT_SPIN = "1000"
+SHORT_SPIN = "5000"
 """Turns of a waiting OpenMP thread before it sleeps, where nobody else needs the cores. Measured on
-two cores, a frame of the embedded model: 35 ms against 50 ms without; with one busy neighbour 70 ms
+two cores, a frame of the embedded model: 30 ms against 45 ms without; with one busy neighbour 75 ms
 against 54 ms, which is why live workers do without."""
 
 

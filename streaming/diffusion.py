@@ -265,9 +265,8 @@ class VideoDiffusion:
 
     def _decode(self, bank: Bank, finished: Finished) -> Tensor:
         memory = bank.autoencoder.rows(finished.slot, finished.slot + 1)
-        every = torch.ones(1, dtype=torch.bool, device=finished.latent.device)
-        frames = self.model.autoencoder.decode(finished.latent[None], memory, every)
-        return frames[0].clamp(0, 1)
+        frames = self.model.autoencoder.decode(finished.latent[None], memory)
+        return frames[0].clamp_(0, 1)
 
 
 def build(context: PipelineContext) -> VideoDiffusion:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..kernels import gaussian_noise
-from ..models.dit import CausalDiT
+from ..models.dit import CausalDiT, DiTState
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +86,17 @@ class Lanes:
         self.levels = len(sigmas)
         rows = slots * self.levels
         self.state = dit.init_state(rows, height, width, frames, weight.device, weight.dtype)
-        shape = (rows, frames, dit.spec.out_channels, height, width)
-        self.x = torch.zeros(shape, device=weight.device, dtype=weight.dtype)
+        # Channels last, as the model wants its input and the encoder gives it.
+        shape = (rows, frames, height, width, dit.spec.out_channels)
+        zeros = torch.zeros(shape, device=weight.device, dtype=weight.dtype)
+        self.x = zeros.permute(0, 1, 4, 2, 3)
         self.cond = torch.zeros_like(self.x)
         self.t = torch.zeros(rows, frames, device=weight.device)
         self.flights: list[Entry | None] = [None] * rows
         self.prompts: list[int | None] = [None] * rows
         self.passed: list[tuple[int, int]] = [(-1, -1)] * rows
         self.noises: dict[tuple[int, int, int], Tensor] = {}
+        self.parts: dict[range, DiTState] = {}
 
     def in_flight(self, slot: int) -> int:
         """Chunks of a slot that have entered and not left."""
@@ -123,8 +126,7 @@ class Lanes:
         row = slot * self.levels
         assert self.flights[row] is None, "the first lane is taken"
         noise = self._noise(entry, 0)
-        sigma = entry.sigma.to(torch.float32)
-        self.x[row] = (torch.lerp(entry.cond.float(), noise, sigma)).to(self.x.dtype)
+        self.x[row] = torch.lerp(entry.cond.float(), noise, entry.sigma.to(torch.float32))
         self.cond[row] = entry.cond
         self.t[row] = entry.timestep
         self.flights[row] = entry
@@ -155,20 +157,25 @@ class Lanes:
     def _pass(self, run: range) -> list[Finished]:
         """One forward over consecutive rows; commit; move each chunk on to its next level."""
         self._write_prompts(run)
-        state = self.state.rows(run.start, run.stop)
-        mask = torch.ones(len(run), dtype=torch.bool, device=self.x.device)
+        state = self._part(run)
         part = slice(run.start, run.stop)
         cond = self.cond[part] if self.dit.spec.cond_channels else None
-        output = self.dit(self.x[part], self.t[part], state, mask, cond)
+        output = self.dit(self.x[part], self.t[part], state, None, cond)
         sigma = self.t[part] / 1000
         clean = self.dit.to_x0(output, self.x[part], sigma.to(output.dtype))
-        state.ring.commit(mask)
+        state.ring.commit(None)
         finished = []
         for row in reversed(run):
             done = self._move_on(row, clean[row - run.start])
             if done is not None:
                 finished.append(done)
         return finished
+
+    def _part(self, run: range) -> DiTState:
+        """The model's memory of some rows; a view, kept because a stream asks for it each time."""
+        if run not in self.parts:
+            self.parts[run] = self.state.rows(run.start, run.stop)
+        return self.parts[run]
 
     def _move_on(self, row: int, clean: Tensor) -> Finished | None:
         entry = self.flights[row]
@@ -177,14 +184,14 @@ class Lanes:
         self.flights[row] = None
         self.passed[row] = (self.passed[row][1], entry.index)
         if entry.new_scene:
-            self.state.rows(row, row + 1).ring.replace_sinks()
+            self._part(range(row, row + 1)).ring.replace_sinks()
         if level + 1 == entry.steps:
             return Finished(slot, entry.index, clean)
         if self.passed[row + 1][1] != self.passed[row][0]:
             self._found_history(row + 1)
         sigma = self.sigmas[level + 1]
         noise = self._noise(entry, level + 1)
-        self.x[row + 1] = torch.lerp(clean.float(), noise, sigma).to(self.x.dtype)
+        self.x[row + 1] = torch.lerp(clean.float(), noise, sigma)
         self.cond[row + 1] = entry.cond
         self.t[row + 1] = 1000 * sigma
         self.flights[row + 1] = entry
@@ -216,7 +223,8 @@ class Lanes:
             if len(self.noises) >= 2 * len(self.flights):
                 self.noises.pop(next(iter(self.noises)))
             shape = tuple(entry.cond.shape)
-            self.noises[key] = gaussian_noise(*key, shape, self.x.device, torch.float32)
+            noise = gaussian_noise(*key, shape, self.x.device, torch.float32)
+            self.noises[key] = noise.contiguous(memory_format=torch.channels_last)
         return self.noises[key]
 
     def _mask(self, rows: range) -> Tensor:

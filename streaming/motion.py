@@ -41,8 +41,11 @@ class NoiseController:
     @staticmethod
     def motion(frames: Tensor, last: Tensor | None) -> Tensor:
         """Largest root mean square difference of neighbouring frames, in units of -1..1 pixels."""
-        clip = frames if last is None else torch.cat((last[None], frames))
-        if len(clip) < 2:
-            return frames.new_zeros((), dtype=torch.float32)
-        step = clip[1:].float() - clip[:-1].float()
-        return 2 * step.square().mean((1, 2, 3)).sqrt().max()
+        wide = frames.float()
+        steps = [*(wide[1:] - wide[:-1])] if len(wide) > 1 else []
+        if last is not None:
+            steps.append(wide[0] - last)
+        if not steps:
+            return wide.new_zeros(())
+        longest = torch.stack([torch.linalg.vector_norm(step) for step in steps]).max()
+        return longest * (2 * wide[0].numel() ** -0.5)

@@ -75,6 +75,14 @@ def projection_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequen
     return draw(rows, 2, tokens, 5), weight, bias, draw(2, width).unbind(0), turn, 1e-6
 
 
+def prompt_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
+    texts = max(dim // 2, 1)  # few enough to be folded for some, too many for others
+    layers = [(draw(8, 8) / 3, draw(8)) for _ in range(2)]
+    given = draw(2, rows, 2, tokens, 8)
+    key, value = draw(2, rows, min(texts, 4), 2, 4)
+    return given[0], given[1], layers[0], draw(8), 1e-6, key, value, layers[1]
+
+
 def shuffle_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
     return draw(rows, 16, 4 * tokens, 4 * dim), (2, 4)[tokens % 2]
 
@@ -114,6 +122,7 @@ ARGUMENTS: dict[str, Callable[[Draw, int, int, int], Sequence[Any]]] = {
     "modulated_layer_norm": modulate_arguments,
     "pixel_shuffle": shuffle_arguments,
     "pixel_unshuffle": shuffle_arguments,
+    "prompt_attention": prompt_arguments,
     "query_key_value": projection_arguments,
     "rgb_to_i420": picture_arguments,
     "ring_attention": ring_attention_arguments,
