@@ -6,7 +6,7 @@ named. A new size is `dataclasses.replace(...)` of a named spec, never a new cla
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Positions = Literal["absolute", "relative"]
@@ -204,24 +204,7 @@ WAN_1_3B = DiTSpec(
     ring=_WAN_RING,
 )
 
-WAN_14B = DiTSpec(
-    dim=5120,
-    ffn_dim=13_824,
-    freq_dim=256,
-    text_dim=4096,
-    text_len=512,
-    in_channels=16,
-    out_channels=16,
-    patch=(1, 2, 2),
-    heads=40,
-    layers=40,
-    eps=1e-6,
-    rope_theta=10_000.0,
-    prediction="flow",
-    cond_channels=0,
-    stem=None,
-    ring=_WAN_RING,
-)
+WAN_14B = replace(WAN_1_3B, dim=5120, ffn_dim=13_824, heads=40, layers=40)
 
 TAEHV_WAN21 = TAEHVSpec(
     image_channels=3,
