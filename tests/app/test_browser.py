@@ -59,8 +59,9 @@ def test_numbered_pictures_come_back_restyled_in_order(viewer: Viewer) -> None:
     # The page's number is found without looking at the picture; the picture itself agrees.
     assert abs(measured - shown["p50"]) < 0.35 * measured + 50
 
+    # The statistics come a few times a second, so they may be some pictures behind.
+    viewer.shows(f"millrace.panel.stats.received >= {len(set(numbers))}")
     stats = viewer.ask("millrace.panel.stats")
-    assert stats["received"] >= len(set(numbers))
     assert set(stats["drops"]) >= {"ingest", "superseded", "egress"}
     assert viewer.page.inner_text("[data-part=p50]").isdigit()
     assert viewer.foreign == [] and viewer.problems == []
