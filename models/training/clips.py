@@ -19,6 +19,8 @@ from .scenes import Dice, Path, Shape, backdrop, draw, film, wander
 
 HELD_OUT_KINDS = ("pan", "zoom", "still", "objects")
 
+FULL = 256
+"""Side of the pictures that clips of other sizes are cut-outs of, as far as motion goes."""
 _CUT = 0.05
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -46,8 +48,9 @@ def render(
     """Random clips from the training photographs and painted scenes.
 
     About a quarter stand still, a quarter are painted, the rest move over photographs, half of
-    them with things in front. Motion is in parts of the frame's side, so a larger size shows the
-    same motion.
+    them with things in front. Motion is in pixels, whatever the size: a small clip is a cut-out of
+    a `FULL` one. (Motion that shrank with the clip would be less than the filters' blur, and a
+    model would never need its memory.)
 
     Args:
         generator: decides everything; the same state gives the same clips on one device.
@@ -148,8 +151,9 @@ def _scene(dice: Dice, frames: int, size: int, device: torch.device) -> Tensor:
     kind = dice.number(0, 1)
     still = kind < 0.25
     painted = kind > 0.78
-    speed = 0.0 if still else 0.045 * dice.number(0, 1) ** 1.5 + 0.002
-    shake = 0.004 if dice.chance(0.25) and not still else 0.0
+    pace = FULL / size
+    speed = 0.0 if still else pace * (0.045 * dice.number(0, 1) ** 1.5 + 0.002)
+    shake = pace * 0.004 if dice.chance(0.25) and not still else 0.0
     path = wander(dice, frames, speed, shake)
     centre = (dice.number(0.2, 0.8), dice.number(0.2, 0.8))
     if painted:
@@ -215,12 +219,13 @@ def _relight(dice: Dice, scene: Tensor, photo: Tensor) -> Tensor:
 
 def _things(dice: Dice, scene: Tensor, night: bool, count: int) -> Tensor:
     """`count` things that move over the scene; lights at night."""
+    pace = FULL / scene.shape[-1]
     for _ in range(count):
         if not night and dice.chance(0.15):
-            for shape in _face(dice, scene.shape[0]):
+            for shape in _face(dice, scene.shape[0], pace):
                 scene = draw(scene, shape)
             continue
-        shape = _thing(dice, scene.shape[0], light=night and dice.chance(0.8))
+        shape = _thing(dice, scene.shape[0], night and dice.chance(0.8), pace)
         fill = None
         if not shape.glow and dice.chance(0.3):
             names = photos.training_photos()
@@ -241,7 +246,7 @@ def _course(dice: Dice, frames: int, speed: float) -> Path:
     )
 
 
-def _thing(dice: Dice, frames: int, light: bool) -> Shape:
+def _thing(dice: Dice, frames: int, light: bool, pace: float) -> Shape:
     """A light, a blob, a bar, a ring, a star or a striped plate."""
     corners = dice.uniform(0.05, 1, 3) ** 3
     corners = corners / corners.sum()
@@ -250,7 +255,7 @@ def _thing(dice: Dice, frames: int, light: bool) -> Shape:
     slim = dice.number(0.06, 0.25) if dice.chance(0.25) and not light else dice.number(0.5, 1.2)
     bright = dice.uniform(0.55, 1.0, 3)
     return Shape(
-        path=_course(dice, frames, (0.10 if light else 0.06) * dice.number(0.1, 1.0)),
+        path=_course(dice, frames, pace * (0.10 if light else 0.06) * dice.number(0.1, 1.0)),
         half=(reach, max(reach * slim, 0.008)),
         corners=(corners[0].item(), corners[1].item(), corners[2].item()),
         petals=3 + dice.pick(4),
@@ -264,9 +269,9 @@ def _thing(dice: Dice, frames: int, light: bool) -> Shape:
     )
 
 
-def _face(dice: Dice, frames: int) -> list[Shape]:
+def _face(dice: Dice, frames: int, pace: float) -> list[Shape]:
     """A drawn face: hair, skin, eyes and mouth that move together."""
-    middle = replace(_course(dice, frames, 0.025), angle=torch.zeros(frames))
+    middle = replace(_course(dice, frames, pace * 0.025), angle=torch.zeros(frames))
     reach = dice.number(0.12, 0.26)
     skin = torch.tensor([0.92, 0.74, 0.60]) * dice.number(0.4, 1.05)
     hair = dice.uniform(0.02, 0.5, 3)

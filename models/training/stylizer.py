@@ -28,6 +28,7 @@ from ..autoencoder import PatchAutoencoder
 from ..block import Block
 from ..dit import CausalDiT
 from ..specs import DiTSpec
+from ..steady import steady, steady_state
 from .autoencoder import edge_loss
 from .data import Batch, Draw, stream_batches
 from .loop import Losses, Plan, steps_done, train
@@ -138,7 +139,7 @@ class StepLosses:
         batch = next(self.batches)
         with torch.no_grad(), torch.autocast(self.device, torch.bfloat16):
             target = self.autoencoder.encode(batch.target).float()
-            cond = self.autoencoder.encode(batch.source).float()
+            cond = self._live(batch.source).float()
         context = self.model.context(batch.mix)
         terms: Losses = {}
         plain = bool(torch.rand((), generator=generator, device=self.device) < r.plain_flow)
@@ -158,6 +159,13 @@ class StepLosses:
             total = total + self._loss(second, target, batch, generator, terms, "2")
         terms["total"] = total
         return terms
+
+    def _live(self, source: Tensor) -> Tensor:
+        """The camera's latents behind the noise filter that a live stream has (`models/steady`)."""
+        latents = self.autoencoder.encode(source)
+        rows, shape = latents.shape[0], latents.shape[2:]
+        state = steady_state(rows, (shape[0], shape[1], shape[2]), latents.device, latents.dtype)
+        return steady(latents, state)
 
     def _predict(self, x: Tensor, sigma: Tensor, context: Tensor, cond: Tensor) -> Tensor:
         t = (sigma * 1000).expand(-1, x.shape[1])
