@@ -29,6 +29,36 @@ class Preset:
 
 
 @dataclass(frozen=True, slots=True)
+class Effort:
+    """One way to make a chunk; a pipeline lists those that it offers, from the best one down.
+
+    Attributes:
+        name: for the viewer, "one pass" say.
+        quality: what a chunk made so is worth, 1 for the best way that there is.
+        passes: most denoising passes; None for as many as the viewer asks for.
+        window: most latent frames of the past that are looked at; None for all that are kept.
+        scale: of both sides of the picture that the model works on; the result is scaled back.
+        commit: whether a pipeline that ends a chunk with a pass for its cache does so.
+        rate: share of the chunks that are made at all; the others repeat the picture before.
+    """
+
+    name: str
+    quality: float = 1.0
+    passes: int | None = None
+    window: int | None = None
+    scale: float = 1.0
+    commit: bool = True
+    rate: float = 1.0
+
+
+NOMINAL = Effort("full")
+
+
+def _always(passes: int) -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
 class PipelineInfo:
     """What a pipeline declares about itself; it crosses process borders, so it is plain data."""
 
@@ -44,6 +74,8 @@ class PipelineInfo:
     size_multiple: int = 2
     """Both sides must be a multiple of this (even at least, for I420)."""
     max_side: int = 2048
+    efforts: tuple[Effort, ...] = (NOMINAL,)
+    """The ways to make a chunk, from the nominal one down; `Work.effort` picks one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +132,17 @@ class Work:
             the chunks in flight without taking a new one (only sent while some are).
         controls: the viewer's controls at this chunk boundary. A grown `resets` asks the stream to
             forget its past.
+        effort: how this chunk should be made; one of the pipeline's own `info.efforts`.
+        go_on: asked between denoising passes with the number of those done; False ends the chunk
+            with what it is by then (anytime). A pipeline of one pass never asks.
     """
 
     stream: Any
     index: int
     frames: Tensor | None
     controls: Controls
+    effort: Effort = NOMINAL
+    go_on: Callable[[int], bool] = _always
 
     def done(self, frames: Tensor, **notes: Any) -> Result:
         """The result of this very chunk."""

@@ -1,0 +1,1 @@
+"""The scheduler under synthetic and recorded load, with a fake clock and a fake device."""
