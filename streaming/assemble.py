@@ -77,7 +77,7 @@ def assemble(
 
     from .calibrate import measure
 
-    config = resolve(options, measure(options, clock))
+    config = resolve(options, measure(options, clock), alone)
     torch.set_num_threads(config.threads)
     context = PipelineContext(config.device, config.dtype, _pipeline_options(config))
     pipeline = build_pipeline(config.pipeline, context)

@@ -25,7 +25,7 @@ PLAIN = cpu(("float32", 1, 10.0), ("float32", 2, 6.0), ("bfloat16", 1, 80.0))
     ("asked", "facts", "expected"),
     [
         ({}, MATRIX_UNITS, ("cpu", "bfloat16", 1, "sequential")),
-        ({}, PLAIN, ("cpu", "float32", 2, "sequential")),
+        ({}, PLAIN, ("cpu", "float32", 1, "sequential")),
         ({}, GPU, ("cuda:0", "bfloat16", 4, "stream")),
         ({}, Facts(1), ("cpu", "float32", 1, "sequential")),
         ({}, Facts(64), ("cpu", "float32", 4, "sequential")),
@@ -33,7 +33,7 @@ PLAIN = cpu(("float32", 1, 10.0), ("float32", 2, 6.0), ("bfloat16", 1, 80.0))
         ({"device": "cuda"}, GPU, ("cuda:0", "bfloat16", 4, "stream")),
         ({"device": "cuda:1", "dtype": "float32"}, GPU, ("cuda:1", "float32", 4, "stream")),
         ({"threads": 3, "schedule": "stream"}, PLAIN, ("cpu", "float32", 3, "stream")),
-        ({"dtype": "float32"}, MATRIX_UNITS, ("cpu", "float32", 2, "sequential")),
+        ({"dtype": "float32"}, MATRIX_UNITS, ("cpu", "float32", 1, "sequential")),
         (
             {},
             cpu(*((("float32", n, 10.0 / n)) for n in (1, 2, 4, 7, 8)), cores=8),
@@ -50,6 +50,19 @@ def test_what_is_left_open_is_chosen(
     assert config.engine.overlap == (config.device != "cpu")
     assert len(config.choices) == 4 and all(text.endswith(".") for text in config.choices)
     assert "auto" not in (config.device, config.dtype, config.schedule)
+
+
+@pytest.mark.parametrize(
+    ("facts", "threads"),
+    [
+        (PLAIN, 2),
+        (MATRIX_UNITS, 2),
+        (cpu(("float32", 1, 10.0), ("float32", 2, 9.8)), 1),
+        (GPU, 4),
+    ],
+)
+def test_alone_it_takes_all_cores_that_help(facts: Facts, threads: int) -> None:
+    assert resolve(Options(), facts, alone=True).threads == threads
 
 
 def test_a_choice_names_its_measurement() -> None:
