@@ -12,6 +12,8 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any
 
+from .totals import Totals
+
 WINDOW_S = 10.0
 """How far back percentiles look, in seconds."""
 RATE_S = 2.0
@@ -19,6 +21,8 @@ RATE_S = 2.0
 STAGES = ("wait", "encode", "model", "decode", "total")
 """wait: captured to taken. encode: pixels to the device and to RGB. model: the pipeline's step.
 decode: to I420 and back to the host. total: captured to finished."""
+LATE_DROP = "late_drop"
+"""The cause of a drop that is a missed deadline too (see `scheduling.tasks.Hold`)."""
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
@@ -107,9 +111,14 @@ class Rate:
 
 
 class SessionTelemetry:
-    """One session's numbers: written by the engine's thread, read as plain data from any."""
+    """One session's numbers: written by the engine's thread, read as plain data from any.
 
-    def __init__(self) -> None:
+    Args:
+        totals: the engine's own counts, which outlive the session; by default nobody reads them.
+    """
+
+    def __init__(self, totals: Totals | None = None) -> None:
+        self._totals = totals or Totals()
         self._lock = threading.Lock()
         self._in = Rate()
         self._out = Rate()
@@ -118,6 +127,9 @@ class SessionTelemetry:
         self._last_out: float | None = None
         self._opened_at: float | None = None
         self._first_ms: float | None = None
+        self._slack = Window()
+        self._superseded = 0
+        self.met = self.missed = 0
         self.drops: Counter[str] = Counter()
         self.repeated = 0
 
@@ -129,10 +141,28 @@ class SessionTelemetry:
         with self._lock:
             self._in.add(now)
             self._stages["wait"].add(now, now - captured_at)
+        self._totals.observe("stage_seconds", "wait", now - captured_at)
 
     def stage(self, now: float, name: str, seconds: float) -> None:
         with self._lock:
             self._stages[name].add(now, seconds)
+        self._totals.observe("stage_seconds", name, seconds)
+
+    def due(self, now: float, slack: float, frames: int = 1) -> None:
+        """A chunk of `frames` pictures is done, `slack` seconds before its deadline (below 0: after
+        it)."""
+        with self._lock:
+            self._slack.add(now, slack)
+            if slack >= 0:
+                self.met += frames
+            else:
+                self.missed += frames
+        self._totals.observe("slack_seconds", "all", slack)
+        self._totals.count("deadlines", "met" if slack >= 0 else "missed", frames)
+
+    def rung(self, down: bool) -> None:
+        """The session's place on the ladder changed."""
+        self._totals.count("rung_changes", "down" if down else "up")
 
     def finished(self, now: float, captured_at: float, *, repeated: bool = False) -> None:
         """A frame left the engine."""
@@ -145,10 +175,19 @@ class SessionTelemetry:
             if self._last_out is not None:
                 self._intervals.add(now, now - self._last_out)
             self._last_out = now
+        self._totals.observe("stage_seconds", "total", now - captured_at)
+        self._totals.count("frames", "repeated" if repeated else "made")
 
     def dropped(self, cause: str, count: int = 1) -> None:
+        """Frames that were not worked on; those that could not be done in time missed their
+        deadline as well."""
+        late = cause == LATE_DROP
         with self._lock:
             self.drops[cause] += count
+            self.missed += count if late else 0
+        self._totals.count("drops", cause, count)
+        if late:
+            self._totals.count("deadlines", "missed", count)
 
     def snapshot(self, now: float, frame_interval: float, superseded: int) -> dict[str, Any]:
         """Plain numbers by the design's names; times in milliseconds, None where unknown.
@@ -158,11 +197,16 @@ class SessionTelemetry:
             superseded: frames that a newer one replaced before they were taken.
         """
         with self._lock:
-            return self._snapshot(now, frame_interval, superseded)
+            # The mailbox counts for itself; what is new since the last look goes to the totals.
+            fresh, self._superseded = superseded - self._superseded, superseded
+            numbers = self._snapshot(now, frame_interval, superseded)
+        if fresh > 0:
+            self._totals.count("drops", "superseded", fresh)
+        return numbers
 
     def _snapshot(self, now: float, frame_interval: float, superseded: int) -> dict[str, Any]:
         taken, out = self._in.total, self._out.total
-        offered = taken + superseded
+        offered, due = taken + superseded, self.met + self.missed
         jitter = max(
             (abs(v - frame_interval) for v in self._intervals.percentiles(now, (0.05, 0.95))),
             default=math.nan,
@@ -178,6 +222,13 @@ class SessionTelemetry:
             "ttff_ms": None if self._first_ms is None else round(self._first_ms, 1),
             "jitter_ms": _rounded(jitter * 1e3),
             "superseded_rate": round(superseded / offered, 4) if offered else 0.0,
+            "deadline_miss_rate": round(self.missed / due, 4) if due else 0.0,
+            "slack_ms": {
+                name: _rounded(v * 1e3)
+                for name, v in zip(
+                    ("p05", "p50"), self._slack.percentiles(now, (0.05, 0.5)), strict=True
+                )
+            },
             "drops": {"superseded": superseded, **self.drops},
         }
 
