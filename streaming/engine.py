@@ -23,6 +23,9 @@ from .pipeline import Pipeline, Result, StreamConfig, Work
 from .results import PipelineError, check_range, match
 from .session import SKIP_STILL, Emit, EngineSession, Entry, check_size, full_schema
 from .similarity import SimilarityFilter
+from .telemetry import SessionTelemetry
+from .totals import Totals
+from .trace import Trace
 from .turns import Turn, next_due, plan
 
 _log = logging.getLogger(__name__)
@@ -62,6 +65,10 @@ class Engine:
         self._sessions: dict[str, EngineSession] = {}
         self._flying: list[list[Emission]] = []
         self._opened = 0
+        self.totals = Totals()
+        """Counted over all sessions since the engine was made."""
+        self.trace: Trace | None = None
+        """Where spans go while somebody records."""
 
     # ---- the main path -------------------------------------------------------------------------
 
@@ -126,6 +133,11 @@ class Engine:
         stepped = self._clock.now()
         emissions = decode(done)
         decoded = self._clock.now()
+        self.totals.count("busy_seconds", "all", decoded - start)
+        if self.trace is not None:
+            marks = [("encode", encoded), ("model", stepped), ("decode", decoded)]
+            rows = [(job.session.id, stamps(job.frames)) for job in jobs]
+            self.trace.launch(self._config.device, rows, start, marks)
         for session in sessions:
             session.telemetry.stage(decoded, "encode", encoded - start)
             session.telemetry.stage(decoded, "model", stepped - encoded)
@@ -207,6 +219,8 @@ class Engine:
             size = (session.config.width, session.config.height)
             frame = Frame(pixels, *size, stamp.pts, stamp.captured_at, stamp.index)
             session.telemetry.finished(now, stamp.captured_at, repeated=repeated)
+            if self.trace is not None:
+                self.trace.left("done", session.id, stamp, now)
             session.emit(Output(frame, entry.epoch, now, repeated))
 
     def _guard(
@@ -272,6 +286,7 @@ class Engine:
             session = EngineSession(
                 id, config, controls, mailbox, emit, SimilarityFilter(self._opened)
             )
+            session.telemetry = SessionTelemetry(self.totals)
             self._arrivals.append(session)
         self._wake()
         return session
