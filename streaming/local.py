@@ -19,6 +19,8 @@ from .host import HostInfo, HostRefused, Listener
 from .pipeline import Pipeline, StreamConfig
 from .session import EngineSession, HostedSession, defaults
 from .telemetry import process_stats
+from .totals import Tally
+from .trace import Span, Trace
 
 
 class LocalHost:
@@ -48,6 +50,7 @@ class LocalHost:
         self._sessions: dict[str, HostedSession] = {}
         self._records: dict[str, EngineSession] = {}
         self._ids = itertools.count(1)
+        self._trace = Trace()
 
     def start(self) -> None:
         if self._running is None:
@@ -91,8 +94,22 @@ class LocalHost:
         return {
             "sessions": {"admitted": len(live)},
             "worker": {"state": "live", "restarts": 0, **process_stats()},
+            "totals": self._totals(),
             "by_session": {s.id: s.stats() for s in live},
         }
+
+    def record(self, on: bool) -> None:
+        """Begin or end recording spans."""
+        if self._ready.done():
+            engine = self._ready.result().engine
+            engine.trace = (engine.trace or self._trace) if on else None
+
+    def recorded(self) -> tuple[Span, ...]:
+        """The spans since the last call; a bounded number, the newest."""
+        return self._trace.drain()
+
+    def _totals(self) -> Tally:
+        return self._ready.result().engine.totals.plain() if self._ready.done() else {}
 
     def stop(self) -> None:
         self._stopping = True

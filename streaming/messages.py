@@ -7,7 +7,7 @@ kind is unanswered at any time, so a pipe never fills up and a send never waits.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +16,8 @@ from .controls import Controls, Value
 from .frames import Stamp
 from .host import Event, HostInfo
 from .pipeline import StreamConfig
+from .totals import Tally
+from .trace import Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,13 @@ class Forget:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Answer from the engine's thread, with statistics."""
+    """Answer from the engine's thread, with statistics.
+
+    Attributes:
+        record: whether spans are to be recorded from here on; each answer brings those so far.
+    """
+
+    record: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +175,12 @@ class Happened:
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """Numbers of each session by its id, and of the process."""
+    """Numbers of each session by its id, of the process, and the engine's counts since it began."""
 
     sessions: Mapping[str, Mapping[str, Any]]
     process: Mapping[str, Any]
+    totals: Tally = field(default_factory=dict)
+    spans: tuple[Span, ...] = ()
 
 
 FromWorker = Loaded | Started | Failed | FrameTaken | FrameOut | ControlsSeen | Happened | Pong

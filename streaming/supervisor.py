@@ -36,6 +36,8 @@ from .messages import (
 from .pipeline import StreamConfig
 from .process import WorkerProcess
 from .session import HostedSession, check_size, defaults
+from .totals import Ledger
+from .trace import Span, Trace
 from .watcher import Restarts, Watcher
 
 
@@ -72,6 +74,8 @@ class WorkerHost:
         self._ids = itertools.count(1)
         self._deaths = 0
         self._process: Mapping[str, Any] = {}
+        self._ledger = Ledger()
+        self._trace = Trace()
 
     # ---- Host ----------------------------------------------------------------------------------
 
@@ -129,8 +133,17 @@ class WorkerHost:
         return {
             "sessions": {"admitted": len(sessions)},
             "worker": worker,
+            "totals": self._ledger.total(),
             "by_session": {session.id: session.stats() for session in sessions},
         }
+
+    def record(self, on: bool) -> None:
+        """Begin or end recording spans, at the worker's next answer (`watcher.BEAT_S`)."""
+        self._watcher.record = on
+
+    def recorded(self) -> tuple[Span, ...]:
+        """The spans that came since the last call; a bounded number, the newest."""
+        return self._trace.drain()
 
     def stop(self) -> None:
         with self._changed:
@@ -233,8 +246,10 @@ class WorkerHost:
                 self._controls_seen(worker, id)
             case Happened(id, event):
                 self._event(worker, id, event)
-            case Pong(numbers, process):
+            case Pong(numbers, process, totals, spans):
                 self._process = process
+                self._ledger.report(totals)
+                self._trace.add(*spans)
                 for id, own in numbers.items():
                     if line := self._lines.get(id):
                         line.numbers = own
@@ -243,6 +258,7 @@ class WorkerHost:
         with self._changed:
             self._worker = None
             self._deaths += 1
+            self._ledger.ended()
             if final:
                 self._failure = self._last_words(how)
             self._changed.notify_all()

@@ -124,6 +124,8 @@ class Watcher:
         self._spare_at = NEVER
         self._was_ready = False
         self._failure = ""
+        self.record = False
+        """Whether workers shall record spans; said with each ping."""
         self._bell, self._ring = Pipe(duplex=False)
         self._thread = threading.Thread(target=self._run, name="millrace-watcher", daemon=True)
 
@@ -181,7 +183,7 @@ class Watcher:
             if self._heartbeat.hangs_at <= now:
                 return worker.end(0.0, f"it did not answer for {self._heartbeat.hang_s:g} s")
             if self._heartbeat.asks(now):
-                worker.send(Ping())
+                worker.send(Ping(self.record))
             self._stock(now)
 
     def _listen(self, worker: WorkerProcess) -> bool:

@@ -47,6 +47,7 @@ from .messages import (
 from .session import EngineSession
 from .slots import FrameBlock, SlotSender
 from .telemetry import process_stats
+from .trace import Span, Trace
 
 if TYPE_CHECKING:
     pass
@@ -91,6 +92,7 @@ class Worker:
         self._wake = threading.Event()
         self._stopping = False
         self._asked = False
+        self._record = False
         self._places: dict[str, Place] = {}
         self._clock = SystemClock()
 
@@ -128,7 +130,14 @@ class Worker:
             for id, numbers in sessions.items():
                 place = self._places.get(id)
                 numbers["drops"]["outbox"] = place.out.dropped if place else 0
-            self._send(Pong(sessions, process_stats()))
+            self._send(Pong(sessions, process_stats(), self._engine.totals.plain(), self._spans()))
+
+    def _spans(self) -> tuple[Span, ...]:
+        """What was recorded since the last answer; starts and stops as the web process asked."""
+        trace = self._engine.trace
+        if self._record != (trace is not None):
+            self._engine.trace = Trace() if self._record else None
+        return trace.drain() if trace is not None else ()
 
     def _emit(self, id: str, item: Output | Event) -> None:
         if isinstance(item, Event):
@@ -173,8 +182,8 @@ class Worker:
                 self._open(message)
             case Close() | Forget():
                 self._leave(message)
-            case Ping():
-                self._asked = True
+            case Ping(record):
+                self._asked, self._record = True, record
                 self._wake.set()
             case Stop():
                 self._stop()
