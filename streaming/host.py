@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 from .controls import Controls
 from .frames import Frame, Stamp
 from .pipeline import PipelineInfo, StreamConfig
+from .trace import Span
 
 SessionState = Literal["opening", "live", "interrupted", "closed"]
 
@@ -125,6 +126,14 @@ class Host(Protocol):
     def sessions(self) -> tuple[Session, ...]: ...
 
     def stats(self) -> Mapping[str, Any]: ...
+
+    def record(self, on: bool) -> None:
+        """Begin or end recording where each frame spends its time, within half a second."""
+        ...
+
+    def recorded(self) -> tuple[Span, ...]:
+        """The spans since the last call; a bounded number, the newest."""
+        ...
 
     def stop(self) -> None:
         """Close all sessions and end what was started. Idempotent."""
