@@ -19,6 +19,7 @@ from .controls import Controls
 from .frames import Frame, i420_shape
 from .handoff import Mailbox
 from .host import Event, HostRefused, Output
+from .moving import Parcel, pack, portable, unpack
 from .pipeline import Pipeline, Result, StreamConfig, Work
 from .results import PipelineError, check_range, match
 from .session import SKIP_STILL, Emit, EngineSession, Entry, check_size, full_schema
@@ -69,6 +70,9 @@ class Engine:
         """Counted over all sessions since the engine was made."""
         self.trace: Trace | None = None
         """Where spans go while somebody records."""
+        self.watch_launches: Callable[[Sequence[str]], None] = _unwatched
+        """Told who is in the step that begins, and () when it is over; so that a process that dies
+        in a step can be traced to its sessions."""
 
     # ---- the main path -------------------------------------------------------------------------
 
@@ -80,6 +84,7 @@ class Engine:
         """
         now = self._clock.now()
         self._admit(now)
+        self._park()
         turns = plan(now, self._sessions.values())
         jobs, emissions = self._take(turns, now)
         emissions += self._launch(jobs)
@@ -99,6 +104,18 @@ class Engine:
                 session.emit(Event("live"))
         for session in [s for s in self._sessions.values() if s.closing is not None]:
             self._end(session, session.closing or "")
+
+    def _park(self) -> None:
+        """Bring out what is in flight of those who move to another device, and pack their things.
+        They stay here, with nothing to do, until they are closed or come back."""
+        for session in [s for s in self._sessions.values() if s.parking is not None]:
+            parking, session.parking = session.parking, None
+            while session.in_flight and session.stream is not None:
+                self._retire(self._launch([flush_job(session, session.controls)]))
+            self._retire([])
+            parcel = self._guard([session], "save", partial(pack, self._pipeline, session))
+            if parking is not None and parcel is not None:
+                parking(parcel)
 
     def _take(self, turns: Sequence[Turn], now: float) -> tuple[list[Job], list[Emission]]:
         """The chunks to work on, and the repeats of those that show nothing new."""
@@ -127,7 +144,9 @@ class Engine:
         works = encode(jobs, self.info.chunk, self._device)
         encoded = self._clock.now()
         sessions = [job.session for job in jobs]
+        self.watch_launches([session.id for session in sessions])
         done = self._guard(sessions, "step", lambda: self._step(sessions, works))
+        self.watch_launches(())
         if done is None:
             return []
         stepped = self._clock.now()
@@ -179,7 +198,10 @@ class Engine:
         return Job(session, frames + padding, index, controls)
 
     def _open_stream(self, session: EngineSession) -> bool:
-        stream = self._pipeline.open(session.config)
+        if session.parcel is None:
+            stream = self._pipeline.open(session.config)
+        else:
+            stream = unpack(self._pipeline, session, session.parcel)
         if stream is None:
             # Nothing to keep, but its results still have to be told apart from others'.
             stream = object()
@@ -262,6 +284,7 @@ class Engine:
         emit: Emit,
         *,
         lossless: bool = False,
+        parcel: Parcel | None = None,
     ) -> EngineSession:
         """A new session; its stream is opened at the next tick (`Event("live")`, or "closed" with
         the reason when the pipeline has no room).
@@ -270,6 +293,7 @@ class Engine:
             controls: with a value for each control of `info.controls`.
             emit: takes outputs and events, on the engine's thread; returns at once.
             lossless: the mailbox refuses frames instead of dropping any.
+            parcel: what another engine packed of this session, to go on from there.
 
         Raises:
             HostRefused: all places are taken, or a size that the pipeline does not take.
@@ -287,6 +311,7 @@ class Engine:
                 id, config, controls, mailbox, emit, SimilarityFilter(self._opened)
             )
             session.telemetry = SessionTelemetry(self.totals)
+            session.parcel = parcel
             self._arrivals.append(session)
         self._wake()
         return session
@@ -295,6 +320,25 @@ class Engine:
         """End a session at the next tick; chunks in flight are let go."""
         session.closing = reason
         session.mailbox.close()
+
+    @property
+    def portable(self) -> bool:
+        """Whether sessions can move to another engine (see `pipeline.Portable`)."""
+        return portable(self._pipeline)
+
+    def park(self, session: EngineSession, parked: Callable[[Parcel], None]) -> None:
+        """Get a session ready to move, at the next tick; `parked` gets all that it is, on the
+        engine's thread. No frame may be put in afterwards, until `unpark`.
+
+        The engine must be `portable`. A session that ends before is never parked.
+        """
+        session.parking = parked
+        self._wake()
+
+    def unpark(self, session: EngineSession, parcel: Parcel) -> None:
+        """The move was called off: go on where it stopped."""
+        for frame in parcel.frames(session.config):
+            session.mailbox.put(frame)
 
     def stats(self) -> dict[str, dict[str, Any]]:
         """Numbers of each session, by its id."""
@@ -348,3 +392,7 @@ class Engine:
         for session in sessions:
             self.close(session, reason)
         self._admit(self._clock.now())
+
+
+def _unwatched(ids: Sequence[str]) -> None:
+    return None

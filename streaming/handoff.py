@@ -76,6 +76,14 @@ class Mailbox:
             self._room.notify_all()
             return taken
 
+    def take_rest(self) -> tuple[Frame, ...]:
+        """All frames that wait, fewer than a chunk too."""
+        with self._room:
+            taken = tuple(self._frames)
+            self._frames.clear()
+            self._room.notify_all()
+            return taken
+
     def ready(self) -> bool:
         """Whether `take_chunk` would give a chunk."""
         with self._room:

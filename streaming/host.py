@@ -11,11 +11,19 @@ from .frames import Frame, Stamp
 from .pipeline import PipelineInfo, StreamConfig
 from .trace import Span
 
-SessionState = Literal["opening", "live", "interrupted", "closed"]
+SessionState = Literal["queued", "opening", "live", "interrupted", "closed"]
 
 
 class HostRefused(RuntimeError):
-    """A session was not admitted; the message says why and what to do."""
+    """A session was not admitted; the message says why and what to do.
+
+    Attributes:
+        retry_s: when trying again may help, in seconds; None where nobody knows.
+    """
+
+    def __init__(self, message: str, retry_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_s = retry_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +56,13 @@ class Output:
 class Event:
     """Something that the viewer should know.
 
-    kind: "live", "interrupted" (the worker died; it is being started again), "closed",
-    "notes" (facts from the pipeline, in `data`), "error" (a refused change, say).
+    kind: "queued" (no room yet; `data` has `position`, 1 is next, and `estimate_s`), "opening"
+    (room was found), "live", "interrupted" (the worker died; it is being started again), "closed",
+    "notes" (facts from the pipeline, in `data`), "rung" (another step of the quality ladder:
+    `data` has `name`, `reason` and `rung`), "error" (a refused change, say).
     """
 
-    kind: Literal["live", "interrupted", "closed", "notes", "error"]
+    kind: Literal["queued", "opening", "live", "interrupted", "closed", "notes", "rung", "error"]
     message: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+import numpy.typing as npt
 
 from .controls import Controls, Schema, Value
 
@@ -80,11 +82,24 @@ class PipelineInfo:
 
 @dataclass(frozen=True, slots=True)
 class StreamConfig:
-    """What a stream is opened with."""
+    """What a stream is opened with.
+
+    Attributes:
+        width, height: of its pictures in pixels.
+        fps: frames a second of its source.
+        user: whose it is; users, not sessions, share a device fairly.
+        service: whose quality goes down last ("guaranteed") and first ("best-effort").
+        weight: of the user's share.
+        deadline_ms: from a chunk's last frame to its picture; 0 leaves it to the engine.
+    """
 
     width: int
     height: int
     fps: float = 30.0
+    user: str = ""
+    service: Literal["guaranteed", "standard", "best-effort"] = "standard"
+    weight: float = 1.0
+    deadline_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +186,27 @@ class Pipeline(Protocol):
     def step(self, batch: Sequence[Work]) -> Sequence[Result]: ...
 
     def close(self, stream: Any) -> None: ...
+
+
+@runtime_checkable
+class Portable(Protocol):
+    """What a pipeline may have besides, so that its streams can move to another device.
+
+    A stream that was saved and loaded must go on bit for bit as if it had stayed; `save` is only
+    called while none of its chunks is in flight.
+    """
+
+    def save(self, stream: Any) -> Mapping[str, npt.NDArray[Any]]:
+        """All that the stream remembers, as plain arrays by name. The stream stays as it is."""
+        ...
+
+    def load(self, config: StreamConfig, saved: Mapping[str, npt.NDArray[Any]]) -> Any:
+        """A new stream that remembers what `save` gave, perhaps in another process.
+
+        Raises:
+            RuntimeError: there is no room.
+        """
+        ...
 
 
 PipelineFactory = Callable[[PipelineContext], Pipeline]

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,9 @@ from .host import Event, HostRefused, Listener, Output, SessionState
 from .pipeline import PipelineInfo, StreamConfig
 from .similarity import SimilarityFilter
 from .telemetry import SessionTelemetry
+
+if TYPE_CHECKING:
+    from .moving import Parcel
 
 _log = logging.getLogger(__name__)
 
@@ -124,6 +127,10 @@ class EngineSession:
     last_planes: npt.NDArray[np.uint8] | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
     closing: str | None = None
+    parking: Callable[[Parcel], None] | None = None
+    """Who wants this session's things, to move it to another device."""
+    parcel: Parcel | None = None
+    """What it brings along from another device."""
 
     @property
     def in_flight(self) -> int:
@@ -230,7 +237,13 @@ class HostedSession:
         with self._lock:
             if self._state == "closed":
                 return
-            if isinstance(item, Event) and item.kind in ("live", "interrupted", "closed"):
+            if isinstance(item, Event) and item.kind in (
+                "queued",
+                "opening",
+                "live",
+                "interrupted",
+                "closed",
+            ):
                 self._state = item.kind
         try:
             self._listener(item)

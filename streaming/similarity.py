@@ -112,6 +112,15 @@ class SimilarityFilter:
             self._reference = thumbs[-1]
         return skip
 
+    def remembered(self) -> tuple[Thumb | None, tuple[int, int, int, int]]:
+        """All that it decides by: the last chunk that passed, and its seed and counters."""
+        return self._reference, (self._seed, self._epoch, self._count, self._skips)
+
+    def remember(self, reference: Thumb | None, numbers: Sequence[int]) -> None:
+        """Go on as another filter whose `remembered` this was."""
+        self._reference = reference
+        self._seed, self._epoch, self._count, self._skips = numbers
+
     def _probability(self, thumbs: Sequence[Thumb]) -> float:
         assert self._reference is not None
         least = min(similarity(thumb, self._reference) for thumb in thumbs)

@@ -1,0 +1,119 @@
+"""A session that moves from one engine to another goes on as if it had stayed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from fakes import Collector, FakePipeline, FakeStream, Rig, make_frame, run_alone
+from millrace.streaming.moving import Parcel
+from millrace.streaming.pipeline import StreamConfig
+
+FRAMES = [make_frame(i, seed=3) for i in range(24)]
+
+
+class MovingPipeline(FakePipeline):
+    """A fake whose streams can be saved."""
+
+    def save(self, stream: FakeStream) -> Mapping[str, npt.NDArray[Any]]:
+        assert not stream.held
+        numbers = np.array([stream.resets, stream.given])
+        return {"memory": stream.memory.numpy().copy(), "numbers": numbers}
+
+    def load(self, config: StreamConfig, saved: Mapping[str, npt.NDArray[Any]]) -> FakeStream:
+        stream = self.open(config)
+        stream.memory = torch.from_numpy(saved["memory"].copy())
+        stream.resets, stream.given = (int(number) for number in saved["numbers"])
+        return stream
+
+
+def feed(rig: Rig, session: Any, frames: list[Any]) -> None:
+    for frame in frames:
+        session.mailbox.put(frame)
+        rig.pass_time(1 / 30)
+
+
+def park(rig: Rig, session: Any) -> Parcel:
+    parcels: list[Parcel] = []
+    rig.engine.park(session, parcels.append)
+    rig.settle()
+    (parcel,) = parcels
+    return parcel
+
+
+@pytest.mark.parametrize("delay", [0, 2])
+def test_what_moves_is_bit_equal_to_what_stays(delay: int, tmp_path: Path) -> None:
+    here, there = Rig(MovingPipeline(delay=delay)), Rig(MovingPipeline(delay=delay))
+    there.clock.advance(9 / 30)
+    session, seen = here.open(skip_still=True)
+    here.change(session, gain=0.75)
+    feed(here, session, FRAMES[:9])
+    parcel = park(here, session)
+    parcel.write(tmp_path / "parcel")
+    late = Collector()
+    moved = there.engine.open(
+        "s0",
+        session.config,
+        session.controls,
+        late,
+        parcel=Parcel.read(tmp_path / "parcel"),
+    )
+    there.engine.tick()
+    here.engine.close(session, "it moved")
+    here.settle()
+    feed(there, moved, FRAMES[9:])
+    moved.mailbox.end()
+    there.settle()
+    assert seen.indices + late.indices == list(range(24))
+    alone = run_alone(MovingPipeline(delay=delay), FRAMES, gain=0.75, skip_still=True)
+    both = [*seen.outputs, *late.outputs]
+    for mine, theirs in zip(both, alone, strict=True):
+        assert np.array_equal(mine.frame.planes, theirs.frame.planes)
+
+
+def test_frames_that_wait_come_along_in_order() -> None:
+    here, there = Rig(MovingPipeline(chunk=4)), Rig(MovingPipeline(chunk=4))
+    session, _ = here.open()
+    for frame in FRAMES[:6]:
+        session.mailbox.put(frame)
+        here.settle()
+    parcel = park(here, session)
+    assert [frame.index for frame in parcel.frames(session.config)] == [4, 5]
+    seen = Collector()
+    moved = there.engine.open("s0", session.config, session.controls, seen, parcel=parcel)
+    moved.mailbox.put(FRAMES[6])
+    there.engine.tick()
+    feed(there, moved, FRAMES[7:8])
+    assert seen.indices == [4, 5, 6, 7]
+
+
+def test_a_move_that_is_called_off_loses_nothing() -> None:
+    rig = Rig(MovingPipeline(chunk=2))
+    session, seen = rig.open()
+    feed(rig, session, FRAMES[:3])
+    parcel = park(rig, session)
+    assert len(session.mailbox) == 0
+    rig.engine.unpark(session, parcel)
+    feed(rig, session, FRAMES[3:8])
+    assert seen.indices == list(range(8))
+
+
+def test_only_some_pipelines_can_move() -> None:
+    assert Rig(MovingPipeline()).engine.portable
+    assert not Rig(FakePipeline()).engine.portable
+
+
+def test_a_launch_names_its_sessions_until_it_is_over() -> None:
+    rig = Rig(FakePipeline())
+    told: list[tuple[str, ...]] = []
+    (one, _), (two, _) = rig.open(), rig.open()
+    rig.engine.watch_launches = lambda ids: told.append(tuple(ids))
+    one.mailbox.put(FRAMES[0])
+    two.mailbox.put(FRAMES[0])
+    rig.settle()
+    assert told == [("s0", "s1"), ()]
