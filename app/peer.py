@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from aiortc import (
@@ -25,6 +25,7 @@ from . import channel, colour, encoders, rtc_patches
 from .offers import SDP_ERRORS, BadOffer, prefer
 from .settings import ServerSettings
 from .stamps import Stamps
+from .tracing import Recorder
 from .tracks import Counts, Inbound, OutTrack, Sent
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Surroundings:
     """Seconds from a picture's arrival here until the restyled one goes to the encoder."""
     executor: Executor
     """For scaling pictures; encoding has the loop's default executor to itself."""
+    recorder: Recorder = field(default_factory=Recorder)
 
 
 class Peer:
@@ -147,7 +149,9 @@ class Peer:
 
     def _on_sent(self, sent: Sent) -> None:
         """A picture goes to the encoder: note its stamps, tell which change it shows."""
-        self._shared.latency.observe(self._shared.clock.now() - sent.output.frame.captured_at)
+        now = self._shared.clock.now()
+        self._shared.latency.observe(now - sent.output.frame.captured_at)
+        self._shared.recorder.sent(self.id, sent.output, now)
         if self._stamps is None:
             return
         epoch = self._stamps.note(sent, self._shared.clock.now())

@@ -72,6 +72,7 @@ class Rtc:
         self._shared = Surroundings(
             settings, clock or SystemClock(), chunk, self.latency, self._scale
         )
+        self.recorder = self._shared.recorder
         self._peers: dict[str, Peer] = {}
         self._unfinished: set[Peer] = set()
         """Peers that are open or still closing."""

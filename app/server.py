@@ -21,6 +21,7 @@ from .routes import api, page_files, probes
 from .rtc import Rtc
 from .security import Gate
 from .settings import ServerSettings
+from .tracing import trace_routes
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ def create_app(host: Host, settings: ServerSettings, info: HostInfo | None = Non
     app.include_router(api(host, info, rtc, settings))
     app.include_router(probes(host, info, Metrics(host, rtc)))
     app.include_router(page_files(info))
+    app.include_router(trace_routes(host, rtc.recorder))
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_middleware(Gate, settings=settings)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Mapping, Sequence
 
 TIMES = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2)
@@ -42,6 +43,11 @@ class Totals:
         """Add to a counter; it only grows."""
         with self._lock:
             self._numbers(family, label, 1)[0] += amount
+
+    def counted(self, family: str, label: str = "all") -> float:
+        """A counter's value, 0 before its first count."""
+        with self._lock:
+            return self._tally.get(family, {}).get(label, [0])[0]
 
     def plain(self) -> dict[str, dict[str, tuple[float, ...]]]:
         """A copy that can be pickled."""
@@ -87,3 +93,24 @@ class Ledger:
 
     def total(self) -> dict[str, dict[str, tuple[float, ...]]]:
         return added(self._past, self._present)
+
+
+class BusyShare:
+    """Which share of the last seconds a device worked, from the seconds that it worked in all."""
+
+    def __init__(self, seconds: float = 5.0) -> None:
+        self._seconds = seconds
+        self._seen: deque[tuple[float, float]] = deque()
+
+    def of(self, now: float, worked: float) -> float:
+        """The share since the oldest look within the window; 0 at the first look.
+
+        Args:
+            worked: seconds of work since the beginning.
+        """
+        self._seen.append((now, worked))
+        # The oldest one may be older than the window: what matters is that it covers it.
+        while len(self._seen) > 2 and self._seen[1][0] <= now - self._seconds:
+            self._seen.popleft()
+        then, before = self._seen[0]
+        return min(1.0, (worked - before) / (now - then)) if now > then else 0.0

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .assemble import assemble, quiet_threads, run_engine
 from .clock import SystemClock
@@ -47,6 +47,7 @@ from .messages import (
 from .session import EngineSession
 from .slots import FrameBlock, SlotSender
 from .telemetry import process_stats
+from .totals import BusyShare
 from .trace import Span, Trace
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class Worker:
         self._stopping = False
         self._asked = False
         self._record = False
+        self._busy = BusyShare()
         self._places: dict[str, Place] = {}
         self._clock = SystemClock()
 
@@ -130,7 +132,12 @@ class Worker:
             for id, numbers in sessions.items():
                 place = self._places.get(id)
                 numbers["drops"]["outbox"] = place.out.dropped if place else 0
-            self._send(Pong(sessions, process_stats(), self._engine.totals.plain(), self._spans()))
+            self._send(Pong(sessions, self._process(), self._engine.totals.plain(), self._spans()))
+
+    def _process(self) -> dict[str, Any]:
+        worked = self._engine.totals.counted("busy_seconds")
+        share = self._busy.of(self._clock.now(), worked)
+        return {**process_stats(), "busy_share": round(share, 4)}
 
     def _spans(self) -> tuple[Span, ...]:
         """What was recorded since the last answer; starts and stops as the web process asked."""

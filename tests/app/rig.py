@@ -21,6 +21,7 @@ from millrace.streaming.controls import Control, Controls
 from millrace.streaming.frames import Frame
 from millrace.streaming.host import Event, HostInfo, HostRefused, Listener, Output, SessionState
 from millrace.streaming.pipeline import PipelineInfo, Preset, StreamConfig
+from millrace.streaming.trace import Span
 
 BITS = 12
 SIZE = (256, 256)
@@ -100,6 +101,7 @@ class EchoHost:
         self.clock = SystemClock()
         self.rooms = rooms
         self.down = False
+        self.recording: list[bool] = []
         self.opened = threading.Event()
         self._sessions: dict[str, EchoSession] = {}
         self._ids = itertools.count(1)
@@ -134,6 +136,12 @@ class EchoHost:
 
     def stats(self) -> Mapping[str, Any]:
         return {"sessions": {"admitted": len(self._sessions)}, "e2e_ms": {"p50": 5.0, "p95": 9.0}}
+
+    def record(self, on: bool) -> None:
+        self.recording.append(on)
+
+    def recorded(self) -> tuple[Span, ...]:
+        return ()
 
     def stop(self) -> None: ...
 
