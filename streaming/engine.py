@@ -144,9 +144,7 @@ class Engine:
         works = encode(jobs, self.info.chunk, self._device)
         encoded = self._clock.now()
         sessions = [job.session for job in jobs]
-        self.watch_launches([session.id for session in sessions])
         done = self._guard(sessions, "step", lambda: self._step(sessions, works))
-        self.watch_launches(())
         if done is None:
             return []
         stepped = self._clock.now()
@@ -215,7 +213,7 @@ class Engine:
     def _step(
         self, sessions: list[EngineSession], works: list[Work]
     ) -> list[tuple[EngineSession, Result]]:
-        results = self._pipeline.step(works)
+        results = self._watched_step(sessions, works)
         flushed = [work.frames is None for work in works]
         done = match(self.info, sessions, results, flushed)
         for _, result in done:
@@ -223,6 +221,21 @@ class Engine:
             if self._device.type == "cpu" or result.index == 0:
                 check_range(self.info, result.frames)
         return done
+
+    def _watched_step(self, sessions: list[EngineSession], works: list[Work]) -> list[Result]:
+        """All in one step, save sessions that are suspected of ending processes: each of them
+        alone, so that the next death names the right one."""
+        together = [work for s, work in zip(sessions, works, strict=True) if not s.suspect]
+        parts = [([s.id for s in sessions if not s.suspect], together)] if together else []
+        parts += [([s.id], [w]) for s, w in zip(sessions, works, strict=True) if s.suspect]
+        results: list[Result] = []
+        try:
+            for ids, part in parts:
+                self.watch_launches(ids)
+                results += self._pipeline.step(part)
+        finally:
+            self.watch_launches(())
+        return results
 
     def _publish(self, emission: Emission) -> None:
         session, entry = emission.session, emission.entry

@@ -129,6 +129,8 @@ class EngineSession:
     closing: str | None = None
     parking: Callable[[Parcel], None] | None = None
     """Who wants this session's things, to move it to another device."""
+    suspect: bool = False
+    """It was in a step that ended its process, so it steps alone for a while."""
     parcel: Parcel | None = None
     """What it brings along from another device."""
 

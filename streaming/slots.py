@@ -46,9 +46,9 @@ class FrameBlock:
         self._stride = self._shape[0] * self._shape[1]
         size = self._stride * slots
         if name is None:
-            self._memory = SharedMemory(_new_name(), create=True, size=size)
+            self._memory = SharedMemory(new_name(), create=True, size=size)
         else:
-            self._memory = _attach(name)
+            self._memory = attach(name)
         self._lock = threading.Lock()
         self._open = True
         if name is None:
@@ -93,7 +93,7 @@ class FrameBlock:
 _attaching = threading.Lock()
 
 
-def _attach(name: str) -> SharedMemory:
+def attach(name: str) -> SharedMemory:
     """Open a block that another process made, without telling the resource tracker.
 
     Attaching registers the name with the tracker that a worker shares with its parent. When that
@@ -164,6 +164,18 @@ class SlotSender(Generic[Meta]):
             self.dropped += len(self._kept)
             self._kept.clear()
 
+    def take_aside(self) -> list[tuple[Planes, Meta]]:
+        """What is kept aside, oldest first; it is the caller's then."""
+        with self._lock:
+            kept = list(self._kept)
+            self._kept.clear()
+            return kept
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is kept aside."""
+        return not self._kept
+
     def _send(self) -> None:
         while self._free and self._kept:
             planes, meta = self._kept.popleft()
@@ -173,7 +185,7 @@ class SlotSender(Generic[Meta]):
                 self.dropped += 1
 
 
-def _new_name() -> str:
+def new_name() -> str:
     """Tells whose it is, for whoever looks into /dev/shm."""
     return f"millrace-{os.getpid()}-{secrets.token_hex(4)}"
 

@@ -117,3 +117,16 @@ def test_a_launch_names_its_sessions_until_it_is_over() -> None:
     two.mailbox.put(FRAMES[0])
     rig.settle()
     assert told == [("s0", "s1"), ()]
+
+
+def test_a_suspect_steps_alone() -> None:
+    rig = Rig(FakePipeline())
+    told: list[tuple[str, ...]] = []
+    opened = [rig.open() for _ in range(4)]
+    rig.engine.watch_launches = lambda ids: told.append(tuple(ids))
+    opened[1][0].suspect = True
+    for session, _ in opened:
+        session.mailbox.put(FRAMES[0])
+    rig.settle()
+    assert told == [("s0", "s2", "s3"), ("s1",), ()]
+    assert all(seen.indices == [0] for _, seen in opened)
