@@ -84,7 +84,12 @@ def _attend_row(
 
 
 def ring_attention(
-    query: Tensor, key: Tensor, value: Tensor, valid: Tensor, turn: Tensor | None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    valid: Tensor,
+    turn: Tensor | None,
+    rows: Tensor | None = None,
 ) -> Tensor:
     """Attention of a chunk over all slots of a ring, its own included.
 
@@ -93,25 +98,78 @@ def ring_attention(
 
     Args:
         query: [rows, queries, heads, head_dim], fully rotated.
-        key, value: [rows, slots, tokens, heads, head_dim].
+        key, value: [all rows, slots, tokens, heads, head_dim].
         valid: bool [rows, slots], at least one true a row; empty or outdated slots have no
             influence, whatever finite values they hold.
         turn: rotation of the first slots, [rows, turned slots, pairs, 2] (see `turns`); None for
             none.
+        rows: int64 [rows], the ring's row of each query row; None for the ring's own order.
 
     Returns:
         [rows, queries, heads, head_dim].
     """
-    return choose("ring_attention", query.device.type)(query, key, value, valid, turn)
+    function = choose("ring_attention", query.device.type)
+    return function(query, key, value, valid, turn, rows)
 
 
 @reference("ring_attention")
 def ring_attention_reference(
-    query: Tensor, key: Tensor, value: Tensor, valid: Tensor, turn: Tensor | None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    valid: Tensor,
+    turn: Tensor | None,
+    rows: Tensor | None,
 ) -> Tensor:
+    if rows is not None:
+        key, value = key[rows], value[rows]
     if turn is not None:
         turned = turn.shape[1]
         placed = rope(key[:, :turned], turn[:, :, None, None])
         key = torch.cat((placed, key[:, turned:]), 1)
     tokens = valid.repeat_interleave(key.shape[2], 1)
     return attention(query, key.flatten(1, 2), value.flatten(1, 2), tokens)
+
+
+@implementation("ring_attention", "cpu")
+def _ring_attention_by_row(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    valid: Tensor,
+    turn: Tensor | None,
+    rows: Tensor | None,
+) -> Tensor:
+    """Row by row, over what the row sees and no more.
+
+    So a short window costs less, rows that lie apart need no copy of the ring, and a row's sums
+    are the same in every batch, to the last bit.
+    """
+    places = range(len(query)) if rows is None else rows.tolist()
+    outs = []
+    for row, (place, seen) in enumerate(zip(places, valid.tolist(), strict=True)):
+        spin = None if turn is None else turn[row]
+        keys, values = _visible(key[place], value[place], seen, spin)
+        outs.append(attention(query[row : row + 1], keys[None], values[None]))
+    return torch.cat(outs) if len(outs) > 1 else outs[0]
+
+
+def _visible(
+    key: Tensor, value: Tensor, seen: list[bool], turn: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """One row's visible keys, turned, and values: [slots, ...] -> [tokens, heads, head_dim]."""
+    turned = 0 if turn is None else turn.shape[0]
+    sinks = [slot for slot in range(turned) if seen[slot]]
+    others = [slot for slot in range(turned, len(seen)) if seen[slot]]
+    parts = [_slots(key, others)]
+    if turn is not None and sinks:
+        parts.insert(0, rope(_slots(key, sinks), _slots(turn, sinks)[:, None, None]))
+    keys = torch.cat(parts) if len(parts) > 1 else parts[0]
+    return keys.flatten(0, 1), _slots(value, sinks + others).flatten(0, 1)
+
+
+def _slots(entries: Tensor, slots: list[int]) -> Tensor:
+    """Some slots in ascending order; a view where they lie together."""
+    if slots and slots[-1] - slots[0] + 1 == len(slots):
+        return entries[slots[0] : slots[-1] + 1]
+    return entries[slots]

@@ -70,7 +70,7 @@ def _conv2d_onednn(
     """Activation and residual while the sum is still in registers; weights packed once."""
     if not fuses(x, weight):
         return conv2d_reference(x, weight, bias, kernel, patches, activation, residual)
-    packed = prepared((weight,), _pack, kernel, patches, tuple(x.shape))
+    packed = prepared((weight,), _pack, kernel, patches, (1, *x.shape[1:]))
     stride, padding = _steps(kernel, patches)
     shape = (padding, stride, (1, 1), 1)
     native = torch.ops.mkldnn._convolution_pointwise
@@ -80,8 +80,8 @@ def _conv2d_onednn(
 
 
 def _pack(weight: Tensor, kernel: tuple[int, int], patches: bool, shape: tuple[int, ...]) -> Tensor:
-    """A weight in the layout of the convolution's inner loop, which the input's shape decides: a
-    layout for another shape can be six times slower."""
+    """A weight in the layout of the convolution's inner loop, which the picture's size decides: a
+    layout for another size can be six times slower. The number of pictures changes nothing."""
     whole = weight.reshape(weight.shape[0], -1, *kernel)
     stride, padding = _steps(kernel, patches)
     return torch.ops.mkldnn._reorder_convolution_weight(

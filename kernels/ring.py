@@ -8,32 +8,41 @@ from torch import Tensor
 from .dispatch import choose, implementation, reference
 
 
-def ring_write(ring: Tensor, new: Tensor, slots: Tensor, mask: Tensor | None) -> None:
+def ring_write(
+    ring: Tensor, new: Tensor, slots: Tensor, mask: Tensor | None, rows: Tensor | None = None
+) -> None:
     """Write the frames of a chunk into their slots, in place; rows outside `mask` stay.
 
     Args:
-        ring: [rows, slots, ...], written.
+        ring: [all rows, slots, ...], written.
         new: [rows, frames, ...].
         slots: int64 [rows, frames], where each frame goes; distinct within a row.
         mask: bool [rows], or None for all rows.
+        rows: int64 [rows], the ring's row of each; distinct. None for the ring's own order.
     """
-    choose("ring_write", ring.device.type)(ring, new, slots, mask)
+    choose("ring_write", ring.device.type)(ring, new, slots, mask, rows)
 
 
 @reference("ring_write")
-def ring_write_reference(ring: Tensor, new: Tensor, slots: Tensor, mask: Tensor | None) -> None:
-    rows = torch.arange(ring.shape[0], device=ring.device)[:, None]
+def ring_write_reference(
+    ring: Tensor, new: Tensor, slots: Tensor, mask: Tensor | None, rows: Tensor | None
+) -> None:
+    own = torch.arange(len(new), device=ring.device) if rows is None else rows
+    place = own[:, None]
     new = new.to(ring.dtype)
     if mask is not None:
-        new = torch.where(mask.view(-1, *[1] * (ring.dim() - 1)), new, ring[rows, slots])
-    ring[rows, slots] = new
+        new = torch.where(mask.view(-1, *[1] * (ring.dim() - 1)), new, ring[place, slots])
+    ring[place, slots] = new
 
 
 @implementation("ring_write", "cpu")
-def _ring_write_copies(ring: Tensor, new: Tensor, slots: Tensor, mask: Tensor | None) -> None:
+def _ring_write_copies(
+    ring: Tensor, new: Tensor, slots: Tensor, mask: Tensor | None, rows: Tensor | None
+) -> None:
     """Plain copies of the rows that run: on a CPU nothing waits for the value of an index."""
-    running = [True] * len(ring) if mask is None else mask.tolist()
-    for row, places in enumerate(slots.tolist()):
+    running = [True] * len(new) if mask is None else mask.tolist()
+    own = range(len(new)) if rows is None else rows.tolist()
+    for row, (place, places) in enumerate(zip(own, slots.tolist(), strict=True)):
         if running[row]:
             for frame, slot in enumerate(places):
-                ring[row, slot].copy_(new[row, frame])
+                ring[place, slot].copy_(new[row, frame])

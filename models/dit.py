@@ -20,7 +20,7 @@ from ..kernels import axis_pairs, conv2d
 from .attention import Memory, OwnMemory, RingMemory, clip_memory, rotation
 from .block import Block, Head, Reading, Steering
 from .layers import FiLMBlock, Linear, Stem, Tail, sinusoid
-from .ring import KVRing
+from .ring import KVRing, RingView
 from .specs import DiTSpec
 from .state import State, row_tensor
 
@@ -89,8 +89,12 @@ class CausalDiT(nn.Module):
         frames: int,
         device: torch.device | str,
         dtype: torch.dtype,
+        prompts: bool = True,
     ) -> DiTState:
         """Memory for `rows` streams of latent frames `height` x `width`, `frames` to a chunk.
+
+        Args:
+            prompts: with room for each row's prompt; else `forward` must be given one.
 
         Raises:
             ValueError: the size is not a multiple of the patch.
@@ -105,14 +109,15 @@ class CausalDiT(nn.Module):
             device,
             dtype,
         )
-        text = (spec.layers, rows, spec.text_len, spec.heads, spec.head_dim)
+        text = (spec.layers, rows, spec.text_len * prompts, spec.heads, spec.head_dim)
+        last = self._last_shape() if prompts else (0, 0)
         return DiTState(
             (height // spec.patch[1], width // spec.patch[2]),
             ring,
             torch.zeros(text, device=device, dtype=dtype),
             torch.zeros(text, device=device, dtype=dtype),
-            torch.zeros(rows, spec.dim, device=device, dtype=dtype),
-            torch.zeros(rows, *self._last_shape(), device=device, dtype=dtype),
+            torch.zeros(rows, spec.dim * prompts, device=device, dtype=dtype),
+            torch.zeros(rows, *last, device=device, dtype=dtype),
         )
 
     def _last_shape(self) -> tuple[int, int]:
@@ -128,14 +133,19 @@ class CausalDiT(nn.Module):
             context: [r, text_len, text_dim].
         """
         index = rows.nonzero()[:, 0] if rows.dtype == torch.bool else rows
-        prompt = self._read(context)
+        prompt = self.read(context)
         for layer, (key, value) in enumerate(prompt.text):
             state.text_k[layer].index_copy_(0, index, key)
             state.text_v[layer].index_copy_(0, index, value)
         state.pooled.index_copy_(0, index, prompt.pooled)
         state.last.index_copy_(0, index, prompt.last)
 
-    def _read(self, context: Tensor) -> Reading:
+    def read(self, context: Tensor) -> Reading:
+        """A prompt as every block will see it, made once: context [rows, text_len, text_dim].
+
+        Raises:
+            ValueError: the context has another shape.
+        """
         expected = (self.spec.text_len, self.spec.text_dim)
         if tuple(context.shape[1:]) != expected:
             raise ValueError(f"context is {tuple(context.shape[1:])} a row; expected {expected}")
@@ -158,6 +168,8 @@ class CausalDiT(nn.Module):
         cond: Tensor | None = None,
         cache: bool = True,
         first: bool = False,
+        view: RingView | None = None,
+        prompt: Reading | None = None,
     ) -> Tensor:
         """One pass over a chunk of every row.
 
@@ -172,19 +184,24 @@ class CausalDiT(nn.Module):
             cond: [rows, frames, cond_channels, height, width] if the spec has one.
             cache: False shows each chunk nothing but itself (to measure what memory is worth).
             first: the chunk begins its streams and may be longer than the others.
+            view: from `state.ring.view`, when only some rows of the state run or some look less
+                far back; x, t, mask, cond, prompt and the result then have these rows.
+            prompt: from `read`, in place of what `set_context` gave the state.
 
         Returns:
             [rows, frames, out_channels, height, width]; flow or x0, as `spec.prediction` says.
         """
         memory: Memory
         if cache:
-            view = state.ring.view(x.shape[1], first)
+            view = view or state.ring.view(x.shape[1], first)
             turn = rotation(self.spec, state.grid, view.positions, x.dtype)
             memory = RingMemory(state.ring, view, mask, turn)
         else:
             memory = self._own_memory(x, state.grid)
-        text = list(zip(state.text_k.unbind(0), state.text_v.unbind(0), strict=True))
-        return self._run(x, t, Reading(text, state.pooled, state.last), memory, cond)
+        if prompt is None:
+            text = list(zip(state.text_k.unbind(0), state.text_v.unbind(0), strict=True))
+            prompt = Reading(text, state.pooled, state.last)
+        return self._run(x, t, prompt, memory, cond)
 
     def forward_clip(
         self,
@@ -218,7 +235,7 @@ class CausalDiT(nn.Module):
         index = torch.arange(frames, device=x.device)[None]
         turn = rotation(self.spec, grid, index, x.dtype)
         memory = clip_memory(self.spec, frames, chunk, keep, turn)
-        return self._run(x, t, self._read(context), memory, cond)
+        return self._run(x, t, self.read(context), memory, cond)
 
     def _own_memory(self, x: Tensor, grid: tuple[int, int]) -> OwnMemory:
         index = torch.arange(x.shape[1], device=x.device)[None]

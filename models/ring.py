@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -40,12 +40,14 @@ class RingView:
         turn: [rows, sinks, time pairs, 2], by which the sinks' keys are moved nearer; None when
             they keep their place.
         positions: int64 [rows, frames], index of the chunk's own frames: their place in time.
+        rows: int64 [rows], which rows of the ring these are; None for all, in order.
     """
 
     slots: Tensor
     valid: Tensor
     turn: Tensor | None
     positions: Tensor
+    rows: Tensor | None = None
 
 
 @dataclass(eq=False)
@@ -119,12 +121,21 @@ class KVRing(State):
         in_ring = torch.where(in_ring >= sinks, in_ring, -1)
         return torch.cat((slot[None, :sinks] + self.sink_shift, in_ring), 1)
 
-    def view(self, frames: int, first: bool = False) -> RingView:
+    def view(
+        self,
+        frames: int,
+        first: bool = False,
+        rows: Tensor | None = None,
+        past: Tensor | None = None,
+    ) -> RingView:
         """Slots, validity and positions for a chunk of `frames` latent frames.
 
         Args:
             frames: at most `chunk`.
             first: the chunk begins its streams; then it may be longer, up to all slots.
+            rows: int64 [n], the rows that run, distinct; None for all. Nothing is copied for it.
+            past: int64 [n], most frames of the past that each row looks at, sinks counted; None
+                for all. The ring keeps what is not looked at, so this can change at any time.
 
         Raises:
             ValueError: the chunk is too long; it would overwrite what it must see.
@@ -132,17 +143,26 @@ class KVRing(State):
         most = self.slots if first else self.chunk
         if not 1 <= frames <= most:
             raise ValueError(f"a chunk of {frames} latent frames; this ring takes 1 to {most}")
+        part = self if rows is None else self._counting(rows)
         sinks, ring = self.policy.sinks, self.slots - self.policy.sinks
-        chunk = self.frames[:, None] + _count(frames, self.frames.device)
+        chunk = part.frames[:, None] + _count(frames, self.frames.device)
         slots = torch.where(chunk < sinks, chunk, sinks + (chunk - sinks) % ring)
-        held = self.slot_frames(frames)
-        return RingView(slots, self._valid(held, frames), self._turn(held), chunk)
+        held = part.slot_frames(frames)
+        return RingView(slots, part._valid(held, frames, past), part._turn(held), chunk, rows)
 
-    def _valid(self, held: Tensor, frames: int) -> Tensor:
+    def _counting(self, rows: Tensor) -> KVRing:
+        """This ring with the counters of some rows only; keys and values stay whole."""
+        frames, shift = self.frames.index_select(0, rows), self.sink_shift.index_select(0, rows)
+        return replace(self, frames=frames, sink_shift=shift)
+
+    def _valid(self, held: Tensor, frames: int, past: Tensor | None) -> Tensor:
         sinks, start = self.policy.sinks, self.frames[:, None]
-        recent = held >= start - self.policy.window
+        oldest = start - self.policy.window
+        if past is not None:
+            oldest = start - (past - sinks).clamp(0, self.policy.window)[:, None]
+        recent = held >= oldest
         # A replaced sink holds a frame that the ring still has; it counts once that one has left.
-        old_sink = (held[:, :sinks] < sinks) | (held[:, :sinks] < start - self.policy.window)
+        old_sink = (held[:, :sinks] < sinks) | (held[:, :sinks] < oldest)
         visible = torch.cat((old_sink, recent[:, sinks:]), 1)
         return visible & (held >= 0) & (held < start + frames)
 
@@ -182,19 +202,24 @@ class KVRing(State):
                 output without meaning).
         """
         keys, values = self.k[layer], self.v[layer]
-        ring_write(keys, key, view.slots, mask)
-        ring_write(values, value, view.slots, mask)
-        out = ring_attention(query.flatten(1, 2), keys, values, view.valid, view.turn)
+        ring_write(keys, key, view.slots, mask, view.rows)
+        ring_write(values, value, view.slots, mask, view.rows)
+        out = ring_attention(query.flatten(1, 2), keys, values, view.valid, view.turn, view.rows)
         return out.view_as(query)
 
-    def commit(self, mask: Tensor | None, frames: int | None = None) -> None:
+    def commit(
+        self, mask: Tensor | None, frames: int | None = None, rows: Tensor | None = None
+    ) -> None:
         """Make the chunk just written part of the past of the rows where `mask` is true.
 
         Args:
-            mask: bool [rows], or None for all rows.
+            mask: bool [all rows], or None for all rows.
             frames: latent frames in the chunk; None for `chunk`.
+            rows: int64 [n], in place of `mask`: the rows by their numbers.
         """
         count = self.chunk if frames is None else frames
+        if rows is not None:
+            mask = torch.zeros_like(self.frames, dtype=torch.bool).index_fill_(0, rows, True)
         self.frames.add_(count if mask is None else count * mask)
         if self.policy.sink_threshold is not None and self.policy.sinks:
             every = torch.ones_like(self.frames, dtype=torch.bool) if mask is None else mask

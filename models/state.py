@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 
 
@@ -73,15 +74,26 @@ class State:
 
     def rows(self, start: int, stop: int) -> Self:
         """Rows start .. stop - 1 as a state of their own that shares the memory of this one."""
+        return self._mapped(lambda tensor, dim: tensor.narrow(dim, start, stop - start))
+
+    def gather(self, rows: Sequence[int]) -> Self:
+        """Copies of some rows as a state of their own; `copy_rows` brings them back."""
+        # Joined and not indexed, because that keeps the layout (channels last, say).
+        return self._mapped(
+            lambda tensor, dim: torch.cat([tensor.narrow(dim, row, 1) for row in rows], dim)
+        )
+
+    def _mapped(self, change: Callable[[Tensor, int], Tensor]) -> Self:
+        """A state of the same kind with each tensor changed, given it and its row dimension."""
         part = copy.copy(self)
         for name, tensor, dim, _ in self.own_tensors():
-            setattr(part, name, tensor.narrow(dim, start, stop - start))
+            setattr(part, name, change(tensor, dim))
         for item in fields(self):
             value = getattr(self, item.name)
             if isinstance(value, State):
-                setattr(part, item.name, value.rows(start, stop))
+                setattr(part, item.name, value._mapped(change))
             elif isinstance(value, (list, tuple)):
-                cut = (e.rows(start, stop) if isinstance(e, State) else e for e in value)
+                cut = (e._mapped(change) if isinstance(e, State) else e for e in value)
                 setattr(part, item.name, type(value)(cut))
         return part
 

@@ -1,112 +1,38 @@
 """The built-in video pipeline: encode, noise, stream batch, decode, for the embedded model.
 
-It implements the same `Pipeline` protocol as a user's own model does.
+It implements the same `Pipeline` protocol as a user's own model does. Whatever can go together for
+several streams goes together: one encode, one forward a pass, one decode for all of one size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as functional
 from torch import Tensor
 
-from ..models.autoencoder import AutoencoderState
-from ..models.steady import SteadyState, steady, steady_state
 from ..models.text import PromptEncoder, Understanding
 from ..models.tiny import load_prompts, load_tiny, random_tiny
 from ..models.video import VideoModel
-from .controls import Control, Controls
-from .lanes import Entry, Finished, Lanes, Prompt
+from .banks import Bank
+from .controls import Controls
+from .lanes import Entry, Finished
 from .motion import NoiseController
-from .pipeline import PipelineContext, PipelineInfo, Preset, Result, StreamConfig, Work
+from .pipeline import PipelineContext, Result, StreamConfig, Work
+from .prompts import Prompt, PromptLibrary
+from .tiny_info import ENTRY_NOISE, SIGMAS, STRIDE, TINY_INFO
 
-STRIDE = 16
-"""Pixels per token, each way: 8 of the autoencoder times a patch of 2."""
-ENTRY_NOISE = 0.8
-"""Noise that a chunk of a still picture enters with."""
-SIGMAS = (ENTRY_NOISE, 0.5)
-"""Noise of the levels that the embedded model was trained for."""
-
-PRESETS = (
-    Preset(
-        "Watercolour",
-        {"prompt": "watercolor painting"},
-        "Soft washes on paper",
-        "style_watercolor.jpg",
-    ),
-    Preset(
-        "Oil paint", {"prompt": "oil painting"}, "Brush patches in rich colour", "style_oil.jpg"
-    ),
-    Preset("Comic", {"prompt": "comic book"}, "Flat colours and ink outlines", "style_comic.jpg"),
-    Preset("Pencil", {"prompt": "pencil sketch"}, "Graphite on white paper", "style_sketch.jpg"),
-    Preset("Neon", {"prompt": "neon lights"}, "Glowing outlines in the dark", "style_neon.jpg"),
-    Preset("Noir", {"prompt": "film noir"}, "High-contrast black and white", "style_noir.jpg"),
-    Preset("Vintage", {"prompt": "vintage photograph"}, "A faded warm print", "style_vintage.jpg"),
-    Preset("Thermal", {"prompt": "thermal camera"}, "False-colour heat", "style_thermal.jpg"),
-    Preset("Pop art", {"prompt": "pop art"}, "Bold printed colours", "style_pop.jpg"),
-    Preset("Vapor", {"prompt": "vaporwave"}, "Cyan, magenta and glow", "style_vapor.jpg"),
-    Preset("Mosaic", {"prompt": "mosaic tiles"}, "Small tiles with grout", "style_mosaic.jpg"),
-    Preset(
-        "Light trails",
-        {"prompt": "light trails"},
-        "Bright things draw in light; remembers the past",
-        "style_trails.jpg",
-    ),
-    Preset(
-        "Long exposure",
-        {"prompt": "long exposure"},
-        "Motion melts; remembers the past",
-        "style_exposure.jpg",
-    ),
-    Preset(
-        "Drying ink",
-        {"prompt": "drying ink"},
-        "Fresh ink dries to sepia; remembers the past",
-        "style_drying.jpg",
-    ),
-)
-
-CONTROLS = (
-    Control("prompt", "Prompt", "text", "watercolor painting", help="What the picture becomes"),
-    Control(
-        "strength",
-        "Strength",
-        "float",
-        1.0,
-        0.0,
-        1.0,
-        0.05,
-        help="From the camera to the full style",
-    ),
-    Control(
-        "steps",
-        "Steps",
-        "int",
-        1,
-        1,
-        len(SIGMAS),
-        1,
-        help="Denoising steps: more is steadier, slower",
-    ),
-    Control("seed", "Seed", "int", 0, 0, 2**31 - 1, 1, help="Which noise the picture grows from"),
-)
-
-
-@dataclass(eq=False)
-class Bank:
-    """Slots for streams of one picture size: their lanes, noise filters and decoders' memory."""
-
-    lanes: Lanes
-    steady: SteadyState
-    autoencoder: AutoencoderState
-    free: list[int]
+Size = tuple[int, int]
+"""Height and width."""
 
 
 @dataclass(eq=False)
 class Stream:
     """What the host remembers of one stream; all tensors of its past are in the bank."""
 
+    size: Size
     bank: Bank
     slot: int
     noise: float | Tensor
@@ -133,114 +59,102 @@ class VideoDiffusion:
         Args:
             streams: most streams of one picture size at a time.
             sequential: run a chunk through all its noise levels in one tick (low latency); else as
-                a stream batch, one level a tick, all levels in one forward (throughput).
+                a stream batch, one level a tick, all levels in one forward (throughput). Holds for
+                chunks whose `Work.spread` leaves it open.
         """
         self.model, self.prompts = model, prompts
         self.streams, self.sequential = streams, sequential
         self.controller = NoiseController(ENTRY_NOISE)
-        self.banks: dict[tuple[int, int], Bank] = {}
-        self.prompt_keys = 0
-        self.info = PipelineInfo(
-            name="tiny",
-            title="Millrace tiny: live restyling on a CPU",
-            description=(
-                "A small video model that learned a fixed set of looks. It is not a general "
-                "text-to-video model; a large one goes in its place."
-            ),
-            chunk=1,
-            controls=CONTROLS,
-            presets=PRESETS,
-            size=(256, 256),
-            size_multiple=STRIDE,
-            max_side=768,
-        )
+        self.banks: dict[Size, Bank] = {}
+        self.library = PromptLibrary()
+        self.info = TINY_INFO
+        self._batch: Sequence[Work] = ()
 
     # -- the protocol ---------------------------------------------------------------------------
 
     def open(self, config: StreamConfig) -> Stream:
-        bank = self._bank(config.height, config.width)
-        if not bank.free:
-            raise RuntimeError(
-                f"all {self.streams} streams of {config.width}x{config.height} are in use; "
-                "close one or start with a larger --max-sessions"
-            )
-        slot = bank.free.pop(0)
-        bank.lanes.clear(slot)
-        bank.steady.reset(self._row(slot))
-        bank.autoencoder.reset(self._row(slot))
-        return Stream(bank, slot, self.controller.scale)
+        size = (config.height, config.width)
+        return Stream(size, *self._place(size), self.controller.scale)
 
     def close(self, stream: Stream) -> None:
-        stream.bank.lanes.clear(stream.slot)
-        stream.bank.free.append(stream.slot)
-        stream.bank.free.sort()
+        stream.bank.give_back(stream.slot)
 
     @torch.inference_mode()
     def step(self, batch: Sequence[Work]) -> list[Result]:
-        for work in batch:
-            self._enter(work)
+        self._batch = batch
         results: list[Result] = []
-        for bank in self.banks.values():
-            streams = {w.stream.slot: w.stream for w in batch if w.stream.bank is bank}
-            for finished in self._advance(bank, list(streams)):
-                stream = streams[finished.slot]
-                frames = self._decode(bank, finished)
-                results.append(Result(stream, finished.index, frames, stream.notes))
+        for work in batch:
+            results += self._settle(work)
+        for bank in dict.fromkeys(work.stream.bank for work in batch):
+            works = [work for work in batch if work.stream.bank is bank]
+            self._enter(bank, sorted(works, key=lambda work: work.stream.slot))
+            results += self._run(bank, works)
+        self._batch = ()
         return results
 
     # -- parts of it ----------------------------------------------------------------------------
 
-    def _bank(self, height: int, width: int) -> Bank:
-        if (height, width) not in self.banks:
-            weight = self.model.bank
-            latent = (1, height // 8, width // 8)
-            lanes = Lanes(self.model.dit, self.streams, SIGMAS, latent, fresh_noise=False)
-            shape = (self.model.spec.autoencoder.channels, *latent[1:])
-            filters = steady_state(self.streams, shape, weight.device, weight.dtype)
-            memory = self.model.autoencoder.init_state(
-                self.streams, height, width, weight.device, weight.dtype
+    def _place(self, size: Size) -> tuple[Bank, int]:
+        if size not in self.banks:
+            self.banks[size] = Bank(self.model, self.streams, size, SIGMAS, self._passed)
+        slot = self.banks[size].take()
+        if slot is None:
+            raise RuntimeError(
+                f"all {self.streams} streams of {size[1]}x{size[0]} are in use; "
+                "close one or start with a larger --max-sessions"
             )
-            free = list(range(self.streams))
-            self.banks[height, width] = Bank(lanes, filters, memory, free)
-        return self.banks[height, width]
+        return self.banks[size], slot
 
-    def _row(self, slot: int) -> Tensor:
-        mask = torch.zeros(self.streams, dtype=torch.bool, device=self.model.bank.device)
-        mask[slot] = True
-        return mask
-
-    def _enter(self, work: Work) -> None:
+    def _settle(self, work: Work) -> list[Result]:
+        """Before a chunk: forget when asked to, and move to the size that its effort wants. What
+        is in flight comes out of the old place first; the new one begins without a past."""
         stream: Stream = work.stream
         if work.controls.resets != stream.resets:
             stream.resets = work.controls.resets
-            stream.bank.lanes.reset(stream.slot)
-            stream.bank.steady.reset(self._row(stream.slot))
-            stream.bank.autoencoder.reset(self._row(stream.slot))
-        if work.frames is None:
+            stream.bank.forget(stream.slot)
+        size = scaled(stream.size, work.effort.scale)
+        if work.frames is None or size == stream.bank.size:
+            return []
+        old, slot = stream.bank, stream.slot
+        streams = {slot: stream}
+        results = list(self._decoded(old, streams, old.lanes.complete(slot)))
+        stream.bank, stream.slot = self._place(size)
+        old.give_back(slot)
+        return results
+
+    def _enter(self, bank: Bank, works: Sequence[Work]) -> None:
+        """Encode the new chunks of one size together and put them into the lanes."""
+        given = [(work, work.frames) for work in works if work.frames is not None]
+        if not given:
             return
-        frames = work.frames.to(self.model.bank.dtype)
-        stream.noise = self.controller.next(stream.noise, work.frames, stream.last_frame)
-        stream.last_frame = work.frames[-1]
+        slots = [work.stream.slot for work, _ in given]
+        conditions = bank.encode(slots, [frames for _, frames in given])
+        for (work, frames), condition in zip(given, conditions, strict=True):
+            stream: Stream = work.stream
+            stream.noise = self.controller.next(stream.noise, frames, stream.last_frame)
+            stream.last_frame = frames[-1]
+            bank.lanes.enter(stream.slot, self._entry(work, condition))
+        self._mark("encode", len(given), None)
+
+    def _entry(self, work: Work, condition: Tensor) -> Entry:
+        stream: Stream = work.stream
         prompt, changed = self._prompt(stream, work.controls)
-        entry = Entry(
+        noise = torch.as_tensor(stream.noise)
+        steps = int(work.controls.number("steps"))
+        return Entry(
             index=work.index,
-            cond=self._condition(stream, frames),
-            sigma=stream.noise,
-            timestep=1000 * stream.noise,
-            steps=int(work.controls.number("steps")),
+            cond=condition,
+            sigma=noise,
+            timestep=1000 * noise,
+            steps=steps if work.effort.passes is None else min(steps, work.effort.passes),
             seed=int(work.controls.number("seed")),
             prompt=prompt,
             new_scene=changed,
+            past=work.effort.window,
         )
-        stream.bank.lanes.enter(stream.slot, entry)
-
-    def _condition(self, stream: Stream, frames: Tensor) -> Tensor:
-        """The live frames' latent without their sensor noise, [c, C, h, w]."""
-        memory = stream.bank.steady.rows(stream.slot, stream.slot + 1)
-        return steady(self.model.autoencoder.encode(frames[None]), memory)[0]
 
     def _prompt(self, stream: Stream, controls: Controls) -> tuple[Prompt, bool]:
-        """The stream's prompt embedding, and whether it changed with this chunk."""
+        """The stream's prompt, and whether it changed with this chunk."""
         wish = (controls.text("prompt"), controls.number("strength"))
         if stream.prompt is not None and wish == stream.wish:
             return stream.prompt, False
@@ -249,24 +163,64 @@ class VideoDiffusion:
             stream.understood = self.prompts.understand(text)
         first = stream.prompt is None
         stream.wish = wish
+        mixture = [stream.understood.weights, strength]
         weights = self.prompts.weights_of(stream.understood)
-        self.prompt_keys += 1
-        stream.prompt = Prompt(self.prompt_keys, self.model.context(weights, strength))
+        stream.prompt = self.library.get(mixture, lambda: self.model.context(weights, strength))
         stream.notes = {
             "understood": [[name, round(weight, 3)] for name, weight in stream.understood.weights],
             "unknown": list(stream.understood.unknown),
         }
         return stream.prompt, not first
 
-    def _advance(self, bank: Bank, slots: list[int]) -> list[Finished]:
-        if not self.sequential:
-            return bank.lanes.advance(slots)
-        return [f for slot in slots for f in bank.lanes.complete(slot)]
+    def _run(self, bank: Bank, works: Sequence[Work]) -> Iterator[Result]:
+        """All passes of one size, then its pictures."""
+        by_slot = {work.stream.slot: work for work in works}
+        # A flush is of a stream that has chunks in flight: bringing out one is one pass of all.
+        spread = {
+            slot
+            for slot, work in by_slot.items()
+            if (not self.sequential if work.spread is None else work.spread)
+        }
+        finished = bank.lanes.step(
+            list(by_slot), spread, lambda slot, passes: by_slot[slot].go_on(passes)
+        )
+        return self._decoded(bank, {slot: w.stream for slot, w in by_slot.items()}, finished)
 
-    def _decode(self, bank: Bank, finished: Finished) -> Tensor:
-        memory = bank.autoencoder.rows(finished.slot, finished.slot + 1)
-        frames = self.model.autoencoder.decode(finished.latent[None], memory)
-        return frames[0].clamp_(0, 1)
+    def _decoded(
+        self, bank: Bank, streams: dict[int, Stream], finished: Sequence[Finished]
+    ) -> Iterator[Result]:
+        """Pictures of what has left the lanes: one of each stream at a time, in order."""
+        left = list(finished)
+        while left:
+            slots = list(dict.fromkeys(done.slot for done in left))
+            now = [next(done for done in left if done.slot == slot) for slot in slots]
+            left = [done for done in left if done not in now]
+            for done, frames in zip(now, bank.decode(now), strict=True):
+                stream = streams[done.slot]
+                yield Result(stream, done.index, fitted(frames, stream.size), stream.notes)
+            self._mark("decode", len(now), None)
+
+    def _passed(self, rows: int, window: int | None) -> None:
+        self._mark("pass", rows, window)
+
+    def _mark(self, stage: str, rows: int, window: int | None) -> None:
+        self._batch[0].mark(stage, rows, window)
+
+
+def scaled(size: Size, scale: float) -> Size:
+    """The nearest size that the model takes."""
+    if scale == 1.0:
+        return size
+    height, width = (max(STRIDE, round(side * scale / STRIDE) * STRIDE) for side in size)
+    return height, width
+
+
+def fitted(frames: Tensor, size: Size) -> Tensor:
+    """Pictures [T, 3, h, w] scaled back to the size of the session."""
+    if tuple(frames.shape[-2:]) == size:
+        return frames
+    wide = functional.interpolate(frames.float(), size=size, mode="bilinear", align_corners=False)
+    return wide.to(frames.dtype)
 
 
 def build(context: PipelineContext) -> VideoDiffusion:

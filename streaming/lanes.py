@@ -4,27 +4,28 @@ A lane is a (slot, level) pair: slot says whose stream, level how noisy. Each ke
 its own, written at its own noise level, as in StreamDiffusionV2 (arXiv 2511.07399). Because of that
 the order of the passes does not matter to the result: all levels in one batch (a chunk a tick
 leaves, latency of n ticks) and one level after another (latency of one tick) are two ways to run
-the same definition, and a test holds them equal.
+the same definition, and a test holds them equal. A stream may change from one to the other between
+two chunks, and streams of both kinds share one forward.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..kernels import gaussian_noise
-from ..models.dit import CausalDiT, DiTState
+from ..models.dit import CausalDiT
+from .prompts import Mixtures, Prompt
+
+GoOn = Callable[[int, int], bool]
+"""(slot, passes done) -> whether its chunk goes on to the next level."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """A text embedding [text_len, text_dim] and a number that tells it from others."""
-
-    key: int
-    context: Tensor
+def _always(slot: int, passes: int) -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Entry:
         seed: of the stream's noise.
         prompt: what it is to become.
         new_scene: whether it should replace the sinks (the prompt changed).
+        past: most latent frames of the past that it looks at; None for all that are kept.
     """
 
     index: int
@@ -50,15 +52,20 @@ class Entry:
     seed: int
     prompt: Prompt
     new_scene: bool = False
+    past: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Finished:
     """A chunk that has left the lanes: its clean latent [c, C, h, w]."""
 
     slot: int
     index: int
     latent: Tensor
+
+
+Stays = Callable[[int, Entry, int], bool]
+"""(slot, chunk, passes done) -> whether it goes on to its next level."""
 
 
 class Lanes:
@@ -71,6 +78,7 @@ class Lanes:
         sigmas: tuple[float, ...],
         latent: tuple[int, int, int],
         fresh_noise: bool = True,
+        passed: Callable[[int, int | None], None] = lambda rows, past: None,
     ) -> None:
         """
         Attributes of interest: `passed` holds, per lane, the indices of the last two chunks.
@@ -79,24 +87,28 @@ class Lanes:
             sigmas: noise of each level; the first is only nominal, entries bring their own.
             latent: (c, h, w): latent frames of a chunk and their size.
             fresh_noise: draw new noise for each chunk, or the same for all chunks of a stream.
+            passed: told after each forward how many rows it had and how far back they looked.
         """
         weight = dit.patch_embedding.weight
         frames, height, width = latent
         self.dit, self.sigmas, self.fresh_noise = dit, sigmas, fresh_noise
         self.levels = len(sigmas)
         rows = slots * self.levels
-        self.state = dit.init_state(rows, height, width, frames, weight.device, weight.dtype)
+        self.state = dit.init_state(
+            rows, height, width, frames, weight.device, weight.dtype, prompts=False
+        )
         # Channels last, as the model wants its input and the encoder gives it.
         shape = (rows, frames, height, width, dit.spec.out_channels)
-        zeros = torch.zeros(shape, device=weight.device, dtype=weight.dtype)
-        self.x = zeros.permute(0, 1, 4, 2, 3)
-        self.cond = torch.zeros_like(self.x)
+        self._x = torch.zeros(shape, device=weight.device, dtype=weight.dtype)
+        self._cond = torch.zeros_like(self._x)
+        self.x, self.cond = (part.permute(0, 1, 4, 2, 3) for part in (self._x, self._cond))
         self.t = torch.zeros(rows, frames, device=weight.device)
         self.flights: list[Entry | None] = [None] * rows
-        self.prompts: list[int | None] = [None] * rows
         self.passed: list[tuple[int, int]] = [(-1, -1)] * rows
         self.noises: dict[tuple[int, int, int], Tensor] = {}
-        self.parts: dict[range, DiTState] = {}
+        self._early: list[Finished] = []
+        self._mixtures = Mixtures(dit)
+        self._tell = passed
 
     def in_flight(self, slot: int) -> int:
         """Chunks of a slot that have entered and not left."""
@@ -113,10 +125,10 @@ class Lanes:
     def clear(self, slot: int) -> None:
         """Make a slot as new, for another stream."""
         self.reset(slot)
+        self._early = [done for done in self._early if done.slot != slot]
         first = slot * self.levels
         for row in range(first, first + self.levels):
             self.flights[row] = None
-            self.prompts[row] = None
             self.passed[row] = (-1, -1)
 
     def enter(self, slot: int, entry: Entry) -> None:
@@ -132,60 +144,95 @@ class Lanes:
         self.flights[row] = entry
 
     def advance(self, slots: Sequence[int]) -> list[Finished]:
-        """One stream-batch step: every lane in use of these slots, one forward per run of rows."""
-        rows = [
-            slot * self.levels + level
-            for slot in sorted(slots)
-            for level in range(self.levels)
-            if self.flights[slot * self.levels + level] is not None
-        ]
-        finished: list[Finished] = []
-        for run in runs(rows):
-            finished += self._pass(run)
-        return sorted(finished, key=lambda f: (f.slot, f.index))
+        """One stream-batch step: every lane in use of these slots, in one forward."""
+        return self.step(slots, spread=slots)
 
-    def complete(self, slot: int) -> list[Finished]:
+    def complete(self, *slots: int, go_on: GoOn = _always) -> list[Finished]:
         """Sequential mode: all that is in flight passes its remaining levels, oldest first."""
-        finished: list[Finished] = []
-        first = slot * self.levels
-        while self.in_flight(slot):
-            # The highest lane in use holds the oldest chunk; it stays the highest as it moves on.
-            row = max(first + i for i, flight in enumerate(self._of(slot)) if flight is not None)
-            finished += self._pass(range(row, row + 1))
-        return finished
+        return self.step(slots, go_on=go_on)
 
-    def _pass(self, run: range) -> list[Finished]:
-        """One forward over consecutive rows; commit; move each chunk on to its next level."""
-        self._write_prompts(run)
-        state = self._part(run)
-        part = slice(run.start, run.stop)
-        cond = self.cond[part] if self.dit.spec.cond_channels else None
-        output = self.dit(self.x[part], self.t[part], state, None, cond)
-        sigma = self.t[part] / 1000
-        clean = self.dit.to_x0(output, self.x[part], sigma.to(output.dtype))
-        state.ring.commit(None)
+    def step(
+        self, slots: Sequence[int], spread: Collection[int] = (), go_on: GoOn = _always
+    ) -> list[Finished]:
+        """Bring slots on; all of them share each forward.
+
+        Args:
+            spread: those that run as a stream batch: all their lanes, in the first forward only.
+                The others pass levels until nothing of theirs is in flight, oldest chunk first.
+            go_on: asked for a sequential slot after each pass that is not its chunk's last.
+        """
+        finished: list[Finished] = []
+        waiting = [slot for slot in sorted(slots) if slot not in spread]
+        # Only about a slot's newest chunk: those before it are late already.
+        newest = {slot: self._of(slot)[0] for slot in waiting}
+
+        def stays(slot: int, entry: Entry, passes: int) -> bool:
+            return newest.get(slot) is not entry or go_on(slot, passes)
+
+        rows = [row for slot in sorted(slots) for row in self._next(slot, slot in spread)]
+        while rows:
+            finished += self._pass(rows, stays)
+            rows = [row for slot in waiting for row in self._next(slot, False)]
+        return self._in_order(finished)
+
+    def _in_order(self, finished: Sequence[Finished]) -> list[Finished]:
+        """By slot and index; a chunk of few levels waits for one before it that has more."""
+        ready = []
+        for done in sorted((*self._early, *finished), key=lambda f: (f.slot, f.index)):
+            before = [e for e in self._of(done.slot) if e is not None and e.index < done.index]
+            if not before:
+                ready.append(done)
+        self._early = [done for done in (*self._early, *finished) if done not in ready]
+        return ready
+
+    def _next(self, slot: int, spread: bool) -> list[int]:
+        """The lanes of a slot that run next: all in use, or the highest, which has the oldest
+        chunk and stays the highest as it moves on."""
+        first = slot * self.levels
+        used = [first + i for i, flight in enumerate(self._of(slot)) if flight is not None]
+        return used if spread else used[-1:]
+
+    def _pass(self, rows: list[int], stays: Stays) -> list[Finished]:
+        """One forward over some rows; commit; move each chunk on to its next level."""
+        entries = [entry for entry in (self.flights[row] for row in rows) if entry is not None]
+        assert len(entries) == len(rows)
+        index = torch.tensor(rows, device=self.x.device)
+        x, cond, t = (part.index_select(0, index) for part in (self._x, self._cond, self.t))
+        x, cond = x.permute(0, 1, 4, 2, 3), cond.permute(0, 1, 4, 2, 3)
+        view = self.state.ring.view(x.shape[1], rows=index, past=self._past(entries))
+        given = cond if self.dit.spec.cond_channels else None
+        prompt = self._mixtures.of([entry.prompt for entry in entries])
+        output = self.dit(x, t, self.state, None, given, view=view, prompt=prompt)
+        sigma = t / 1000
+        clean = self.dit.to_x0(output, x, sigma.to(output.dtype))
+        self.state.ring.commit(None, rows=index)
+        pasts = [entry.past for entry in entries]
+        known = [past for past in pasts if past is not None]
+        self._tell(len(rows), max(known) if len(known) == len(pasts) else None)
         finished = []
-        for row in reversed(run):
-            done = self._move_on(row, clean[row - run.start])
+        for place in reversed(range(len(rows))):
+            done = self._move_on(rows[place], clean[place], stays)
             if done is not None:
                 finished.append(done)
         return finished
 
-    def _part(self, run: range) -> DiTState:
-        """The model's memory of some rows; a view, kept because a stream asks for it each time."""
-        if run not in self.parts:
-            self.parts[run] = self.state.rows(run.start, run.stop)
-        return self.parts[run]
+    def _past(self, entries: Sequence[Entry]) -> Tensor | None:
+        if all(entry.past is None for entry in entries):
+            return None
+        policy = self.dit.spec.ring
+        most = policy.sinks + policy.window
+        pasts = [most if entry.past is None else entry.past for entry in entries]
+        return torch.tensor(pasts, device=self.x.device)
 
-    def _move_on(self, row: int, clean: Tensor) -> Finished | None:
+    def _move_on(self, row: int, clean: Tensor, stays: Stays) -> Finished | None:
         entry = self.flights[row]
         assert entry is not None
         slot, level = divmod(row, self.levels)
         self.flights[row] = None
         self.passed[row] = (self.passed[row][1], entry.index)
         if entry.new_scene:
-            self._part(range(row, row + 1)).ring.replace_sinks()
-        if level + 1 == entry.steps:
+            self.state.ring.rows(row, row + 1).replace_sinks()
+        if level + 1 == entry.steps or not stays(slot, entry, level + 1):
             return Finished(slot, entry.index, clean)
         if self.passed[row + 1][1] != self.passed[row][0]:
             self._found_history(row + 1)
@@ -206,15 +253,6 @@ class Lanes:
         # The chunk's own slot is written again at this level before anything reads it.
         ring.frames[row] -= self.x.shape[1]
 
-    def _write_prompts(self, run: range) -> None:
-        for row in run:
-            entry = self.flights[row]
-            if entry is not None and self.prompts[row] != entry.prompt.key:
-                index = torch.tensor([row], device=self.x.device)
-                context = entry.prompt.context[None].to(self.x.dtype)
-                self.dit.set_context(self.state, index, context)
-                self.prompts[row] = entry.prompt.key
-
     def _noise(self, entry: Entry, level: int) -> Tensor:
         key = (entry.seed, entry.index if self.fresh_noise else 0, level)
         if key not in self.noises:
@@ -231,14 +269,3 @@ class Lanes:
         mask = torch.zeros(len(self.flights), dtype=torch.bool, device=self.x.device)
         mask[rows.start : rows.stop] = True
         return mask
-
-
-def runs(rows: Sequence[int]) -> list[range]:
-    """Maximal runs of consecutive numbers in an ascending sequence."""
-    found: list[range] = []
-    for row in rows:
-        if found and found[-1].stop == row:
-            found[-1] = range(found[-1].start, row + 1)
-        else:
-            found.append(range(row, row + 1))
-    return found

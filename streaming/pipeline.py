@@ -60,6 +60,10 @@ def _always(passes: int) -> bool:
     return True
 
 
+def _unmarked(stage: str, rows: int, window: int | None) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class PipelineInfo:
     """What a pipeline declares about itself; it crosses process borders, so it is plain data."""
@@ -150,6 +154,12 @@ class Work:
         effort: how this chunk should be made; one of the pipeline's own `info.efforts`.
         go_on: asked between denoising passes with the number of those done; False ends the chunk
             with what it is by then (anytime). A pipeline of one pass never asks.
+        spread: one pass at each step, as a stream batch; a chunk then comes out some steps later.
+            False: all its passes in this step. None leaves it to the pipeline. It may change from
+            chunk to chunk.
+        mark: to be told when a stage is over ("encode", "pass", "decode", "commit"), with the rows
+            of the batch that it had and how far back they looked (None: all). The engine learns
+            from it how long things take; a pipeline may leave it alone.
     """
 
     stream: Any
@@ -158,6 +168,8 @@ class Work:
     controls: Controls
     effort: Effort = NOMINAL
     go_on: Callable[[int], bool] = _always
+    spread: bool | None = None
+    mark: Callable[[str, int, int | None], None] = _unmarked
 
     def done(self, frames: Tensor, **notes: Any) -> Result:
         """The result of this very chunk."""

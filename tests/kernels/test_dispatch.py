@@ -49,8 +49,10 @@ def ring_attention_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Se
     valid = draw(rows, 4) > 0
     valid[:, 2] = True
     angle = draw(rows, 2, max(dim // 4, 1)).float()
-    memory = draw(2, rows, 4, tokens, 2, dim)
-    return draw(rows, 3, 2, dim), memory[0], memory[1], valid, turns(angle, torch.float32)
+    memory = draw(2, rows + 1, 4, tokens, 2, dim)
+    own = draw(rows + 1).argsort()[:rows]
+    turn = turns(angle, torch.float32)
+    return draw(rows, 3, 2, dim), memory[0], memory[1], valid, turn, own
 
 
 def linear_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
@@ -89,7 +91,8 @@ def shuffle_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[
 
 def ring_write_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
     slots = draw(rows, 4).argsort(1)[:, :2]
-    return draw(rows, 4, tokens, dim), draw(rows, 2, tokens, dim), slots, draw(rows) > 0
+    own = draw(rows + 2).argsort()[:rows]
+    return draw(rows + 2, 4, tokens, dim), draw(rows, 2, tokens, dim), slots, draw(rows) > 0, own
 
 
 def picture_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:

@@ -11,8 +11,9 @@ from millrace.models.specs import TINY, TINY_AUTOENCODER, ConvStemSpec, RingSpec
 from millrace.models.text import PromptEncoder, Understanding
 from millrace.models.video import VideoModel, VideoSpec
 from millrace.streaming.controls import Controls
-from millrace.streaming.diffusion import CONTROLS, Stream, VideoDiffusion
+from millrace.streaming.diffusion import Stream, VideoDiffusion
 from millrace.streaming.pipeline import Result, StreamConfig, Work
+from millrace.streaming.tiny_info import CONTROLS
 
 SPEC = VideoSpec(
     autoencoder=replace(TINY_AUTOENCODER, channels=4, coarse_width=8, fine_width=8),

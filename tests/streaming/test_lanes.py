@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from millrace.models.dit import CausalDiT
 from millrace.models.specs import TINY, ConvStemSpec, DiTSpec, RingSpec
-from millrace.streaming.lanes import Entry, Lanes, Prompt, runs
+from millrace.streaming.lanes import Entry, Lanes
+from millrace.streaming.prompts import Prompt
 
 SIGMAS = (0.8, 0.6, 0.4, 0.2)
 SPEC: DiTSpec = replace(
@@ -45,7 +46,7 @@ def dit() -> CausalDiT:
 def prompt(key: int) -> Prompt:
     generator = torch.Generator().manual_seed(key)
     shape = (SPEC.text_len, SPEC.text_dim)
-    return Prompt(key, torch.randn(shape, generator=generator, dtype=torch.float64))
+    return Prompt(str(key), torch.randn(shape, generator=generator, dtype=torch.float64))
 
 
 def entries(
@@ -199,6 +200,107 @@ def test_too_many_steps_are_refused(dit: CausalDiT) -> None:
         make(dit).enter(0, entries(1, [5], [1])[0])
 
 
-def test_runs_are_maximal() -> None:
-    assert runs([0, 1, 3, 4, 5, 9]) == [range(0, 2), range(3, 6), range(9, 10)]
-    assert runs([]) == []
+def levels_left_out(stream: list[Entry], exits: dict[int, int]) -> list[Entry]:
+    """The same chunks, each entered with no more steps than it got."""
+    return [replace(e, steps=min(e.steps, exits.get(e.index, e.steps))) for e in stream]
+
+
+@settings(max_examples=25, deadline=None)
+@given(exits=st.dictionaries(st.integers(0, CHUNKS - 1), st.integers(1, 4)))
+def test_an_early_exit_equals_having_asked_for_fewer_steps(
+    dit: CausalDiT, exits: dict[int, int]
+) -> None:
+    stream = entries(10, [4] * CHUNKS, [1] * CHUNKS)
+    lanes, out = make(dit), {}
+    for entry in stream:
+        lanes.enter(0, entry)
+        most = exits.get(entry.index, 4)
+        done = lanes.complete(0, go_on=lambda slot, passes, most=most: passes < most)
+        out.update({f.index: f.latent.clone() for f in done})
+    assert_same(out, run_batched(make(dit), 0, levels_left_out(stream, exits)))
+
+
+def test_a_level_that_sat_out_goes_on_with_the_history_of_the_level_below(dit: CausalDiT) -> None:
+    """By hand: after chunks of one pass, the second level's past is the first level's."""
+    stream = entries(11, [1, 1, 1, 1, 1, 2], [1] * 6)
+    lanes = make(dit)
+    run_sequential(lanes, 0, stream[:5])
+    past = lanes.state.rows(0, 1)
+    by_hand = dit.init_state(1, 4, 4, 1, "cpu", torch.float64)
+    dit.set_context(by_hand, torch.tensor([0]), stream[5].prompt.context[None])
+    zero = torch.tensor([0])
+    by_hand.ring.copy_rows(zero, zero, past.ring)
+    lanes.enter(0, stream[5])
+    got = lanes.complete(0)[0].latent
+    first = make(dit)
+    run_sequential(first, 0, stream[:5])
+    first.enter(0, replace(stream[5], steps=1))
+    clean = first.complete(0)[0].latent
+    noise = lanes._noise(stream[5], 1)
+    x = torch.lerp(clean.float(), noise, SIGMAS[1]).double()[None]
+    t = torch.full((1, 1), 1000 * SIGMAS[1])
+    expected = dit(x, t, by_hand, None, stream[5].cond[None])[0]
+    torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    orders=st.lists(st.booleans(), min_size=CHUNKS, max_size=CHUNKS),
+    steps=st.lists(st.integers(1, 4), min_size=CHUNKS, max_size=CHUNKS),
+)
+def test_the_order_of_passes_may_change_in_mid_stream(
+    dit: CausalDiT, orders: list[bool], steps: list[int]
+) -> None:
+    stream = entries(12, steps, [1] * CHUNKS)
+    lanes, out = make(dit, 2), {}
+    other = entries(13, [3] * CHUNKS, [2] * CHUNKS)
+    for entry, beside, spread in zip(stream, other, orders, strict=True):
+        lanes.enter(0, entry)
+        lanes.enter(1, beside)
+        for done in lanes.step([0, 1], spread=[0] if spread else [1]):
+            if done.slot == 0:
+                out[done.index] = done.latent.clone()
+    out.update({f.index: f.latent.clone() for f in lanes.complete(0)})
+    assert list(out) == sorted(out), "chunks leave in order"
+    assert_same(out, run_sequential(make(dit), 0, stream))
+
+
+def test_rows_of_all_streams_share_one_forward(dit: CausalDiT) -> None:
+    calls: list[tuple[int, int | None]] = []
+    tell = lambda rows, past: calls.append((rows, past))  # noqa: E731
+    lanes = Lanes(dit, 4, SIGMAS, (1, 4, 4), passed=tell)
+    for slot in (0, 1, 3):
+        lanes.enter(slot, entries(slot, [2], [1])[0])
+    lanes.step([0, 1, 3], spread=[1])
+    assert calls == [(3, None), (2, None)]
+
+
+def test_a_short_view_of_the_past_costs_nothing_for_later(dit: CausalDiT) -> None:
+    """Chunks that look less far back are as those of a ring that has no more; afterwards all of
+    the past is there again."""
+    stream = entries(14, [1] * CHUNKS, [1] * CHUNKS)
+    short = CausalDiT(replace(SPEC, ring=replace(SPEC.ring, window=1))).double().eval()
+    short.load_state_dict(dit.state_dict())
+    long_run, lanes = run_sequential(make(dit), 0, stream), make(dit)
+    wanted = run_sequential(Lanes(short, 1, SIGMAS, (1, 4, 4)), 0, stream[:3])
+    looking = [replace(e, past=2) for e in stream]
+    # Before the window slides, sinks stand at the same place in both.
+    assert_same(wanted, run_sequential(lanes, 0, looking[:3]))
+    blind = run_sequential(make(dit), 0, [replace(e, past=1) for e in stream])
+    assert not torch.allclose(blind[5], long_run[5])
+    lanes = make(dit)
+    assert_same(long_run, run_sequential(lanes, 0, [replace(e, past=3) for e in stream]))
+
+
+def test_one_prompt_is_read_once_for_all_who_want_it(dit: CausalDiT) -> None:
+    lanes, shared = make(dit, 3), prompt(1)
+    first = [replace(entries(slot, [1], [1])[0], prompt=shared) for slot in range(3)]
+    for slot in range(3):
+        lanes.enter(slot, first[slot])
+    lanes.complete(0, 1, 2)
+    reading = lanes._mixtures.of([shared] * 3)
+    own = shared.reading(dit)
+    assert all(
+        key.data_ptr() == one.data_ptr() and len(key) == 3
+        for (key, _), (one, _) in zip(reading.text, own.text, strict=True)
+    )
