@@ -10,6 +10,8 @@ from .tasks import Costs, Profile, Task
 
 ACTIVITY_MEMORY = 0.05
 """Weight of the newest chunk in a session's share of chunks that show something new."""
+SILENT_PERIODS, SILENT_S = 1.5, 0.1
+"""A source that is late by more than this has stopped for now; nothing is kept free for it."""
 
 
 @dataclass(slots=True)
@@ -35,6 +37,12 @@ class Seat:
         """Note a chunk that was just released."""
         self.released = task.released
         self.activity += ACTIVITY_MEMORY * ((not task.still) - self.activity)
+
+    def asks(self, now: float) -> bool:
+        """Whether chunks are still coming: the last one is not long ago."""
+        if self.released is None:
+            return False
+        return now - self.released <= SILENT_PERIODS * self.profile.period + SILENT_S
 
     def next_release(self, now: float) -> float:
         """When its next chunk is to be expected, never in the past."""

@@ -12,6 +12,8 @@ TYPICAL = 0.5
 CAUTIOUS = 0.9
 """Plans count on this share of all cases: what is slower than nine in ten is caught by early exit
 and by planning again, and counting on the one in a hundred would idle the device for the others."""
+REFRESH = 8
+"""Launches after which remembered predictions are renewed; costs move slowly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +46,27 @@ def row_of(profile: Profile, effort: Effort) -> Row:
 
 
 class Quotes:
-    """Predicted times of whole launches, remembered until the costs change.
+    """Predicted times of whole launches, remembered for some launches.
 
     Args:
         costs: of the stages on this device.
+
+    Attributes:
+        version: grows when the remembered predictions are forgotten.
     """
 
     def __init__(self, costs: Costs) -> None:
         self.costs = costs
+        self.version = 0
+        self._launches = 0
         self._known: dict[tuple[Row, int, float], float] = {}
 
     def changed(self) -> None:
-        """The costs may have moved: ask again from now on."""
-        self._known.clear()
+        """A launch was measured: every few of them the costs are asked for again."""
+        self._launches += 1
+        if self._launches % REFRESH == 0:
+            self.version += 1
+            self._known.clear()
 
     def alike(self, row: Row, rows: int, share: float = CAUTIOUS) -> float:
         """Seconds of a launch of `rows` equal rows."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .costs import CostTable
 from .desk import Desk, Seat
-from .policies import Policy
+from .policy import Policy
 from .tasks import Costs, Measured, Plan, Profile, Standing, Task
 
 
@@ -30,7 +30,8 @@ class Scheduler:
         if seat is None:
             seat = self._desk.seats[profile.session] = Seat(profile)
         else:
-            self._policy.left(now, self._desk, seat)
+            if seat.profile.user != profile.user:
+                self._policy.left(now, self._desk, seat)
             seat.profile = profile
         self._policy.joined(now, self._desk, seat)
 

@@ -1,0 +1,139 @@
+"""Who has had how much: virtual time in two levels, users first, then the sessions of each.
+
+After UWFQ (user-level weighted fair queueing). A user's tag grows by what its sessions were served,
+divided by its weight; the virtual time of all is the mean of the tags, by weight. Whoever is ahead
+of it gives way first when something has to give way. Served is what a viewer saw: the quality of a
+chunk times the seconds that it would have taken at full effort, so a user whose chunks are made
+with less effort is not charged as if they were whole.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+LIMIT = 6.0
+"""Most that a user is counted ahead or behind, in units of `SCALE`: neither debt nor credit grows
+for ever while nobody wants the device (or one user wants little of it)."""
+SCALE = 0.25
+"""Seconds of service that make a user's chunks worth 1/e of another's. Small against the seconds
+after which shares should be fair, large against a single chunk (some 10 to 70 ms)."""
+SILENCE_S = 1.0
+"""A user whose sessions sent nothing for so long is no longer waiting for its share."""
+
+
+@dataclass(slots=True)
+class Tag:
+    """How far one user, or one session within its user, has come.
+
+    Attributes:
+        weight: of its share.
+        lag: seconds of service by weight that it is ahead (positive) of the virtual time.
+        heard: when it last asked for something.
+    """
+
+    weight: float = 1.0
+    lag: float = 0.0
+    heard: float = -math.inf
+
+
+@dataclass(slots=True)
+class Level:
+    """Tags that share something among each other."""
+
+    tags: dict[str, Tag] = field(default_factory=dict)
+
+    def heard(self, now: float, name: str) -> None:
+        """It asks for service. After a silence it starts at the virtual time: no credit is kept."""
+        tag = self.tags[name]
+        if now - tag.heard > SILENCE_S:
+            tag.lag = max(0.0, tag.lag)
+        tag.heard = now
+
+    def book(self, now: float, name: str, amount: float) -> None:
+        """It was served `amount` seconds: it moves ahead, the virtual time a little."""
+        asking = [t for t in self.tags.values() if now - t.heard <= SILENCE_S]
+        own = self.tags[name]
+        total = sum(tag.weight for tag in asking)
+        if not total:
+            return
+        for tag in asking:
+            tag.lag -= amount / total
+        own.lag += amount / own.weight
+        most = LIMIT * SCALE
+        for tag in asking:
+            tag.lag = max(-most, min(most, tag.lag))
+
+    def forgive(self, share: float) -> None:
+        """There was enough for all: what was served so far matters less."""
+        for tag in self.tags.values():
+            tag.lag *= 1.0 - share
+
+
+class Fairness:
+    """Both levels.
+
+    Users that leave while they are ahead are remembered until the others have caught up, so that
+    coming again is no way around it.
+    """
+
+    MOST_REMEMBERED = 256
+
+    def __init__(self) -> None:
+        self._users = Level()
+        self._sessions: dict[str, Level] = {}
+        self._gone: dict[str, Tag] = {}
+
+    def join(self, now: float, user: str, session: str, weight: float) -> None:
+        """A session of a user comes. Raises ValueError when the weight is not positive."""
+        if not weight > 0:
+            raise ValueError(f"a weight must be above 0; user {user!r} has {weight}")
+        if user not in self._users.tags:
+            debt = self._gone.pop(user, Tag())
+            self._users.tags[user] = Tag(lag=max(0.0, debt.lag))
+            self._sessions[user] = Level()
+        self._users.tags[user].weight = weight
+        self._sessions[user].tags.setdefault(session, Tag())
+        self.heard(now, user, session)
+
+    def leave(self, user: str, session: str) -> None:
+        """A session of a user goes."""
+        own = self._sessions[user]
+        del own.tags[session]
+        if not own.tags:
+            del self._sessions[user]
+            self._gone[user] = self._users.tags.pop(user)
+            if len(self._gone) > self.MOST_REMEMBERED:
+                self._gone.pop(next(iter(self._gone)))
+
+    def heard(self, now: float, user: str, session: str) -> None:
+        """A chunk of this session was released."""
+        self._users.heard(now, user)
+        self._sessions[user].heard(now, session)
+
+    def book(self, now: float, user: str, session: str, amount: float) -> None:
+        """A chunk was made: `amount` is its quality times its seconds at full effort."""
+        self._users.book(now, user, amount)
+        self._sessions[user].book(now, session, amount)
+
+    def forgive(self, share: float) -> None:
+        """Nobody had to give way just now."""
+        self._users.forgive(share)
+        for level in self._sessions.values():
+            level.forgive(share)
+        for tag in self._gone.values():
+            tag.lag *= 1.0 - share
+
+    def lag(self, user: str) -> float:
+        """Seconds of service, by weight, that a user is ahead of the others."""
+        return self._users.tags[user].lag
+
+    def worth(self, user: str, session: str) -> float:
+        """What this session's chunks count against others': 1 at its share, less ahead of it.
+
+        The exponential makes it an integral control: the lag grows until the difference in worth
+        is as large as it must be for equal service, whatever the ladders are like.
+        """
+        return math.exp(
+            -(self._users.tags[user].lag + self._sessions[user].tags[session].lag) / SCALE
+        )

@@ -1,0 +1,303 @@
+"""The policy that Millrace is named for: meet every deadline by plan, and spend what is left on
+quality where it buys most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .desk import Desk, Seat
+from .fairness import Fairness
+from .horizon import GUARD_S, Filled, Part, fill, in_time
+from .ladder import groups_of, reason_of
+from .load import ROWS, Place, SteadyLoad
+from .outlook import Outlook
+from .policy import assign, planned_passes, predict
+from .quotes import CAUTIOUS, TYPICAL, passes_of, row_of
+from .tasks import Assignment, Hold, Measured, Plan, Profile, Standing, Task
+
+PARTNER_S = 0.005
+"""Longest wait for a partner."""
+STILL_WORTH = 0.95
+"""What a repeated picture is worth when nothing moved."""
+FORGIVEN = 0.05
+"""Of the lags, with every launch for which nobody had to give way."""
+CLASS_WORTH = {"best-effort": 1e-3, "standard": 1.0, "guaranteed": 1e3}
+"""Factors so far apart that a class gives way wholly before the next one does at all."""
+TRUST = 0.2
+"""Weight of the newest price of device time in its average."""
+BEHIND_S = 0.003
+"""A launch that is late by less than this against its plan goes on as planned."""
+
+
+@dataclass(slots=True)
+class Choice:
+    """One way to go on: `launched` first, then what `filled` says about the rest."""
+
+    rows: list[Part]
+    launched: Part
+    filled: Filled
+    score: float
+
+
+class Millrace:
+    """Newest wins, EDF with a look ahead over what waits and what is to be expected, effort and
+    batch by worth for device time, early exit, fairness between users."""
+
+    name = "millrace"
+    keeps_all = False
+
+    def __init__(self) -> None:
+        self._fairness = Fairness()
+        self._places: dict[str, Place] = {}
+        self._outlook = Outlook(self._places, self._worth)
+        self._load = SteadyLoad(self._places, self._worth)
+        self._price = 0.0
+        self._deferred: Task | None = None
+        self._began = 0.0
+        self._contended = False
+
+    # ---- who is there --------------------------------------------------------------------------
+
+    def joined(self, now: float, desk: Desk, seat: Seat) -> None:
+        profile = seat.profile
+        self._fairness.join(now, profile.user, profile.session, profile.weight)
+        if self._outlook.joined(profile):
+            self._places[profile.session] = Place.of(profile, _ladder(profile))
+
+    def left(self, now: float, desk: Desk, seat: Seat) -> None:
+        profile = seat.profile
+        self._fairness.leave(profile.user, profile.session)
+        if profile.session not in desk.seats:
+            del self._places[profile.session]
+            self._outlook.left(profile.session)
+
+    def released(self, now: float, desk: Desk, task: Task) -> None:
+        profile = desk.seats[task.session].profile
+        self._fairness.heard(now, profile.user, task.session)
+        self._places[task.session].came(profile)
+
+    def _worth(self, seat: Seat) -> float:
+        profile = seat.profile
+        return CLASS_WORTH[profile.service] * self._fairness.worth(profile.user, profile.session)
+
+    # ---- the plan ------------------------------------------------------------------------------
+
+    def plan(self, now: float, desk: Desk) -> Plan:
+        asking = [seat for seat in desk.seats.values() if seat.asks(now)]
+        self._load.review(now, desk, asking, self._outlook.alike(asking))
+        alone = len(asking) <= 1
+        waiting, holds = self._sort_out(now, desk, alone)
+        if not waiting:
+            return Plan(holds=holds)
+        if alone and len(waiting) == 1:
+            return self._alone(now, desk, waiting[0], holds)
+        queued = self._outlook.waiting(desk, waiting)
+        coming = self._outlook.coming(now, desk, asking)
+        choice = self._choose(now, desk, queued, coming)
+        if choice is None:
+            return Plan(holds=holds, look_again=max(now, min(p.due for p in queued)) + GUARD_S)
+        partner = self._partner(now, desk, choice, coming)
+        if partner is not None:
+            return Plan(holds=holds, look_again=partner)
+        return self._carry_out(now, desk, choice, holds)
+
+    def _sort_out(
+        self, now: float, desk: Desk, alone: bool
+    ) -> tuple[list[Task], tuple[tuple[Task, Hold], ...]]:
+        """What waits and can be done in time, and what is held."""
+        waiting: list[Task] = []
+        holds: list[tuple[Task, Hold]] = []
+        for task in desk.waiting():
+            why = self._hold(now, desk, task, alone)
+            if why is None:
+                waiting.append(task)
+                continue
+            holds.append((task, why))
+            if why == "still":
+                self._book(now, desk, task.session, STILL_WORTH)
+        return waiting, tuple(holds)
+
+    def _hold(self, now: float, desk: Desk, task: Task, alone: bool) -> Hold | None:
+        place = self._places[task.session]
+        if task.still:
+            return "still"
+        if not place.group:
+            return "suspended"
+        if place.rests:
+            return "half_rate"
+        least = self._outlook.menu(desk, task.session, 1).costs[-2]
+        if not alone and now + least > self._outlook.due(desk, task):
+            return "late_drop"
+        return None
+
+    def _alone(
+        self, now: float, desk: Desk, task: Task, holds: tuple[tuple[Task, Hold], ...]
+    ) -> Plan:
+        """Nobody else is there: the newest picture as well as it can be made, even if that takes
+        longer than the source takes for the next one. That is no load, and lowers nothing."""
+        self._contended = False
+        self._began = now
+        launch = (assign(desk, task, self._places[task.session].group[0]),)
+        return Plan(launch, holds, predict(desk, launch))
+
+    def _choose(
+        self, now: float, desk: Desk, queued: list[Part], coming: list[Part]
+    ) -> Choice | None:
+        """The best number of rows for the next launch, and their effort."""
+        parts = sorted([*queued, *coming], key=_due)
+        filled = fill(now, parts)
+        made = [part for part in queued if part.choice < part.menu.nothing]
+        if not made:
+            return None
+        head = made[0]
+        best = Choice([head], head, filled, self._score(filled, now))
+        friends = [p for p in made if self._outlook.together(head.session, p.session)]
+        for count in ROWS[1:]:
+            if count > len(friends):
+                break
+            choice = self._together(now, desk, friends[:count], parts)
+            if choice is not None and choice.score < best.score:
+                best = choice
+        return best
+
+    def _together(
+        self, now: float, desk: Desk, rows: list[Part], parts: Sequence[Part]
+    ) -> Choice | None:
+        """The look ahead with these rows launched as one."""
+        launched = Part(
+            release=now,
+            due=min(part.due for part in rows),
+            menu=self._outlook.menu(desk, rows[0].session, len(rows)),
+            worth=sum(part.worth for part in rows) / len(rows),
+        )
+        taken = {id(part) for part in rows}
+        rest = [part for part in parts if id(part) not in taken]
+        kept = [part.choice for part in rest]
+        for part in rest:
+            part.choice = 0
+        filled = fill(now, [launched, *rest])
+        for part, choice in zip(rest, kept, strict=True):
+            part.choice = choice
+        if launched.choice == launched.menu.nothing:
+            return None
+        return Choice(rows, launched, filled, self._score(filled, now))
+
+    def _score(self, filled: Filled, now: float) -> float:
+        """What a choice costs: the worth it loses, and the device time that it uses at the price
+        that time has had of late."""
+        return filled.lost + self._price * (filled.end - now)
+
+    def _carry_out(
+        self, now: float, desk: Desk, choice: Choice, holds: tuple[tuple[Task, Hold], ...]
+    ) -> Plan:
+        self._price += TRUST * (choice.filled.price - self._price)
+        self._contended = choice.filled.price > 0
+        self._began = now
+        effort = choice.launched.menu.efforts[choice.launched.choice]
+        tasks = [part.task for part in choice.rows if part.task is not None]
+        launch = tuple(assign(desk, task, effort) for task in tasks)
+        return Plan(launch, holds, predict(desk, launch))
+
+    def _partner(
+        self, now: float, desk: Desk, choice: Choice, coming: Sequence[Part]
+    ) -> float | None:
+        """When to look again for a second row, if waiting for it gets both done sooner on average
+        than one after the other. None: launch now."""
+        head = choice.rows[0]
+        if len(choice.rows) > 1 or head.task is self._deferred:
+            return None
+        two = self._outlook.menu(desk, head.session, 2)
+        if choice.launched.choice >= two.nothing:
+            return None
+        single, double = head.menu.costs[head.choice], two.costs[choice.launched.choice]
+        for part in coming:
+            wait = part.release - now
+            if not 0 < wait <= PARTNER_S or not self._outlook.together(head.session, part.session):
+                continue
+            # Both done at wait + double, against single and twice that.
+            if 2 * (wait + double) < 3 * single and head.due - now > 2 * double + wait:
+                self._deferred = head.task
+                return part.release
+        return None
+
+    # ---- the launch ----------------------------------------------------------------------------
+
+    def more(self, now: float, desk: Desk, plan: Plan, passes: int) -> frozenset[str]:
+        going = planned_passes(plan, passes)
+        there = [a for a in plan.launch if a.task.session in desk.seats]
+        if not self._contended or not going or not there:
+            return going
+        left = self._left(desk, there, passes)
+        if now <= self._began + plan.predicted - left + BEHIND_S:
+            return going
+        asking = [seat for seat in desk.seats.values() if seat.asks(now)]
+        tasks = [t for t in desk.waiting() if not t.still and self._places[t.session].group]
+        parts = self._outlook.waiting(desk, tasks) + self._outlook.coming(now, desk, asking)
+        for part in parts:
+            part.choice = max(0, part.menu.nothing - 1)
+        due = min(self._outlook.due(desk, a.task) for a in there)
+        if now + left > due or not in_time(now + left, sorted(parts, key=_due)):
+            return frozenset()
+        return going
+
+    def _left(self, desk: Desk, launch: Sequence[Assignment], passes: int) -> float:
+        """Seconds that a launch still takes when it goes on as planned."""
+        profiles = [desk.seats[a.task.session].profile for a in launch]
+        rows = [row_of(p, p.efforts[a.effort]) for p, a in zip(profiles, launch, strict=True)]
+        return desk.quotes.launch(rows, CAUTIOUS, done=passes)
+
+    def finished(self, now: float, desk: Desk, plan: Plan, measured: Measured) -> None:
+        for assignment in plan.launch:
+            seat = desk.seats.get(assignment.task.session)
+            if seat is None:
+                continue
+            place = self._places[assignment.task.session]
+            reached = _reached(seat, assignment, measured)
+            self._book(now, desk, assignment.task.session, seat.profile.efforts[reached].quality)
+            place.rung.done(assignment.task.deadline - now, seat.profile.period)
+            place.shown.note(reached)
+        if not self._contended:
+            self._fairness.forgive(FORGIVEN)
+
+    def _book(self, now: float, desk: Desk, session: str, quality: float) -> None:
+        profile = desk.seats[session].profile
+        whole = desk.quotes.alike(row_of(profile, profile.efforts[0]), 1, TYPICAL)
+        self._fairness.book(now, profile.user, session, quality * whole)
+
+    def standing(self, desk: Desk, seat: Seat) -> Standing:
+        place = self._places[seat.profile.session]
+        efforts = seat.profile.efforts
+        lag = self._fairness.lag(seat.profile.user)
+        if not place.group:
+            why = "the device is full and this session is best effort"
+            return Standing(len(efforts), "suspended", why, lag)
+        rung = min(place.shown.effort, len(efforts) - 1)
+        return Standing(rung, efforts[rung].name, reason_of(rung, len(desk.seats)), lag)
+
+
+def _ladder(profile: Profile) -> tuple[tuple[int, ...], ...]:
+    """The groups that a session can be in; a best-effort one has an empty one at the end."""
+    groups = groups_of(profile)
+    return (*groups, ()) if profile.service == "best-effort" else groups
+
+
+def _due(part: Part) -> float:
+    return part.due
+
+
+def _reached(seat: Seat, assignment: Assignment, measured: Measured) -> int:
+    """The rung whose passes a chunk really got; early exit makes it a lower one than planned."""
+    profile = seat.profile
+    planned = min(assignment.effort, len(profile.efforts) - 1)
+    done = measured.passes.get(assignment.task.session, assignment.passes)
+    if done >= assignment.passes:
+        return planned
+    own = profile.efforts[planned]
+    for index in range(planned, len(profile.efforts)):
+        effort = profile.efforts[index]
+        if (effort.scale, effort.rate) != (own.scale, own.rate):
+            return index - 1
+        if passes_of(profile, effort) <= done:
+            return index
+    return len(profile.efforts) - 1

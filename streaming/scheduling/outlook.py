@@ -1,0 +1,105 @@
+"""What lies ahead: the chunks that wait and those that are to be expected, with their menus."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from .desk import Desk, Seat
+from .horizon import GUARD_S, Part
+from .load import Place, batch_of
+from .menu import Menu, menu_of
+from .tasks import Profile, Task
+
+MOST_AHEAD_S = 0.5
+"""How far the look ahead goes at most; else to the next chunk of the slowest session."""
+RELAXED = 1.25
+"""Deadlines that the cheapest effort cannot meet are put off to this many times what it takes."""
+
+
+class Outlook:
+    """Builds the parts of a look ahead; remembers menus while the costs stay.
+
+    Args:
+        places: of the sessions on their ladders.
+        worth: of a session's chunks against others'.
+    """
+
+    def __init__(self, places: Mapping[str, Place], worth: Callable[[Seat], float]) -> None:
+        self._places = places
+        self._worth = worth
+        self._kinds: dict[str, int] = {}
+        self._numbers: dict[object, int] = {}
+        self._menus: dict[tuple[int, int, int, bool], Menu] = {}
+        self._version = -1
+
+    def joined(self, profile: Profile) -> bool:
+        """Note a session's kind; True when it is new or another one than before."""
+        kind = profile.shape, profile.efforts, profile.passes, profile.service == "best-effort"
+        number = self._numbers.setdefault(kind, len(self._numbers))
+        before = self._kinds.get(profile.session)
+        self._kinds[profile.session] = number
+        return before != number
+
+    def left(self, session: str) -> None:
+        del self._kinds[session]
+
+    def alike(self, asking: Sequence[Seat]) -> Mapping[str, int]:
+        """For each session, how many of its kind send chunks."""
+        counts = Counter(self._kinds[seat.profile.session] for seat in asking)
+        return {s.profile.session: counts[self._kinds[s.profile.session]] for s in asking}
+
+    def together(self, one: str, other: str) -> bool:
+        """Whether chunks of two sessions can go in one launch: same kind, same picture size."""
+        same = self._kinds[one] == self._kinds[other]
+        return same and self._places[one].rung.position == self._places[other].rung.position
+
+    def menu(self, desk: Desk, session: str, rows: int, alone: bool = False) -> Menu:
+        """See `menu_of`; of the session's present group."""
+        if self._version != desk.quotes.version:
+            self._menus.clear()
+            self._version = desk.quotes.version
+        place = self._places[session]
+        key = self._kinds[session], place.rung.position, rows, alone
+        menu = self._menus.get(key)
+        if menu is None:
+            profile = desk.seats[session].profile
+            menu = menu_of(desk.quotes, profile, place.group, rows, alone=alone)
+            self._menus[key] = menu
+        return menu
+
+    def due(self, desk: Desk, task: Task) -> float:
+        """When a chunk must be done: its deadline, or later where even the cheapest effort would
+        miss that on an idle device. Such a viewer gets late pictures rather than none."""
+        least = self.menu(desk, task.session, 1).costs[-2]
+        return max(task.deadline, task.released + RELAXED * least)
+
+    def waiting(self, desk: Desk, tasks: Sequence[Task]) -> list[Part]:
+        """The chunks that wait, in the order in which they are due."""
+        parts = []
+        for task in tasks:
+            menu = self.menu(desk, task.session, 1)
+            worth = self._worth(desk.seats[task.session])
+            parts.append(Part(task.released, self.due(desk, task), menu, worth, task, task.session))
+        return parts
+
+    def coming(self, now: float, desk: Desk, asking: Sequence[Seat]) -> list[Part]:
+        """The chunks to expect until the slowest session has sent its next one."""
+        ahead = min(MOST_AHEAD_S, max(seat.profile.period for seat in asking))
+        alike = self.alike(asking)
+        parts = []
+        for seat in asking:
+            profile = seat.profile
+            place = self._places[profile.session]
+            if not place.group:
+                continue
+            rows = batch_of(alike[profile.session], profile)
+            menu = self.menu(desk, profile.session, rows, alone=True).scaled(seat.activity)
+            worth = self._worth(seat)
+            due = max(profile.deadline, RELAXED * menu.costs[-2]) - GUARD_S
+            period = profile.period / profile.efforts[place.group[0]].rate
+            release = seat.next_release(now)
+            while release < now + ahead:
+                parts.append(Part(release, release + due, menu, worth, None, profile.session))
+                release += period
+        return parts
