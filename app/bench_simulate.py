@@ -18,8 +18,9 @@ from typing import Any
 from tqdm import tqdm
 
 from .. import __version__
+from ..streaming.simulation.loads import Load
 from ..streaming.simulation.scenario import STEADY
-from ..streaming.simulation.sweep import POLICIES, Load, entry
+from ..streaming.simulation.sweep import POLICIES, entry
 from ..streaming.simulation.trace import Row, TraceError, read
 from .errors import CallError, CommandError
 from .line_chart import Panel, draw
@@ -27,6 +28,8 @@ from .line_chart import Panel, draw
 SCENARIOS = ("steady", "bursty")
 LOADS = (0.5, 0.75, 1.0, 1.25, 1.5)
 MOST_LOAD = 20.0
+SCALES = {"steady": 1.0, "bursty": 20.0, "trace": 1.0}
+"""Bursty: a session lasts minutes, and a minute of it should see many of them come and go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class SimulationPlan:
         scenario: "steady" (sessions that stay) or "bursty" (they come and go).
         trace: CSV file in BurstGPT's schema whose arrivals take the place of the scenario's.
         seed: of everything that is drawn.
-        scale: time compression of bursty arrivals and traces.
+        scale: time compression of bursty arrivals and traces; None takes `SCALES`.
         rps: mean arrivals a second at load 1; None derives it from the capacity.
         report: where the JSON goes; "-" is the standard output, None nowhere.
         plot: where the SVG goes; None nowhere.
@@ -52,7 +55,7 @@ class SimulationPlan:
     scenario: str = "steady"
     trace: str | None = None
     seed: int = 0
-    scale: float = 1.0
+    scale: float | None = None
     rps: float | None = None
     report: str | None = None
     plot: str | None = None
@@ -87,7 +90,11 @@ def run(plan: SimulationPlan) -> None:
 
 
 def _load(plan: SimulationPlan, load: float, rows: tuple[Row, ...]) -> Load:
-    return Load(load, plan.seconds, plan.seed, plan.scenario, plan.scale, plan.rps, rows)
+    return Load(load, plan.seconds, plan.seed, plan.scenario, _scale(plan), plan.rps, rows)
+
+
+def _scale(plan: SimulationPlan) -> float:
+    return plan.scale or SCALES["trace" if plan.trace else plan.scenario]
 
 
 def _check(plan: SimulationPlan) -> None:
@@ -101,7 +108,7 @@ def _check(plan: SimulationPlan) -> None:
     for name, value in (("seconds", plan.seconds), ("scale", plan.scale), ("rps", plan.rps)):
         if value is not None and not 0 < value < float("inf"):
             raise CallError(f"{name} must be a number above 0; got {value}")
-    if plan.scenario == "steady" and not plan.trace and (plan.scale != 1 or plan.rps is not None):
+    if plan.scenario == "steady" and not plan.trace and (plan.scale or plan.rps):
         raise CallError("scale and rps are of arrivals; add the bursty scenario or a trace")
 
 
@@ -124,7 +131,7 @@ def _head(plan: SimulationPlan) -> dict[str, Any]:
         "scenario": Path(plan.trace).name if plan.trace else plan.scenario,
         "seconds": plan.seconds,
         "seed": plan.seed,
-        "scale": plan.scale,
+        "scale": _scale(plan),
         "rps": plan.rps,
         "capacity_sessions": round(STEADY.capacity(), 2),
         "fixed_effort": STEADY.efforts[STEADY.fixed].name,
@@ -138,13 +145,14 @@ def table(report: Mapping[str, Any]) -> list[str]:
         f"{report['scenario']}, {report['seconds']:g} s simulated, seed {report['seed']}; "
         f"load 1 is {report['capacity_sessions']:g} sessions at {report['fixed_effort']}",
         "",
-        "load  policy      sessions  missed  superseded  quality  at fixed  on time fps"
+        "load  came  policy      sessions  missed  superseded  quality  at fixed  on time fps"
         "  p50/p99 ms       busy  fairness",
     ]
     for one in report["runs"]:
         e2e = "/".join(_text(one["e2e_ms"][name]) for name in ("p50", "p99"))
         lines.append(
-            f"{one['load']:<5g} {one['policy']:<11} {one['sessions']['admitted']:>8} "
+            f"{one['load']:<5g} {one['offered_load']:<5.2f} {one['policy']:<11} "
+            f"{one['sessions']['admitted']:>8} "
             f"{one['deadline_miss_rate']:>7.1%} {one['superseded_rate']:>11.1%} "
             f"{one['mean_quality']:>8.3f} {one['fixed_quality']['mean_quality']:>9.3f} "
             f"{one['goodput_fps']:>12.1f}  {e2e:<15} {one['gpu_busy']:>5.0%} "
@@ -159,7 +167,8 @@ def _text(value: float | None) -> str:
 
 def plot(report: Mapping[str, Any]) -> str:
     """The report as an SVG picture."""
-    policies = list(dict.fromkeys(one["policy"] for one in report["runs"]))
+    runs = report["runs"]
+    policies = list(dict.fromkeys(one["policy"] for one in runs))
 
     def lines(name: str) -> list[tuple[str, list[tuple[float, float]]]]:
         return [

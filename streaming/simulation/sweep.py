@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 from ..scheduling.policies import policy_named
 from ..scheduling.scheduler import Scheduler
-from .arrivals import Visit, bursty, mean_length, mean_rate, steady
+from .arrivals import Visit
 from .calibration import measured_costs
 from .device import FakeDevice
+from .loads import Load, offered
 from .metrics import Ledger, summary
 from .scenario import STEADY, Scenario
 from .simulate import Simulation
-from .trace import Row, visits
 
 POLICIES = ("fifo", "edf-drop", "edf-ladder", "millrace")
 LADDER = ("edf-ladder", "millrace")
@@ -29,69 +28,19 @@ FIXED = (
 """What is told of the run at fixed quality, in which a ladder cannot hide a slow device."""
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What arrives in a run.
-
-    Attributes:
-        load: of the device's capacity at the fixed effort; 1 fills it.
-        seconds: simulated.
-        seed: of everything that is drawn.
-        kind: "steady" (sessions that stay) or "bursty".
-        scale: time compression of bursty arrivals and traces.
-        rps: mean arrivals a second at load 1; None derives it from the capacity.
-        rows: of a recorded trace, which then takes the place of `kind`.
-    """
-
-    load: float
-    seconds: float
-    seed: int = 0
-    kind: str = "steady"
-    scale: float = 1.0
-    rps: float | None = None
-    rows: tuple[Row, ...] = ()
-
-    def visits(self, scenario: Scenario) -> tuple[Visit, ...]:
-        """Who comes, for this scenario's device."""
-        if self.rows:
-            return self._recorded(scenario)
-        if self.kind == "steady":
-            sessions = max(1, round(self.load * scenario.capacity()))
-            return steady(sessions, self.seconds, scenario.fps)
-        return bursty(self._arrivals(scenario), self.seconds, self.seed, scale=self.scale)
-
-    def _arrivals(self, scenario: Scenario) -> float:
-        """Mean arrivals a second that make this load."""
-        if self.rps is not None:
-            return self.rps * self.load
-        each = scenario.demand(mean_rate()) * mean_length() / self.scale
-        return self.load / each
-
-    def _recorded(self, scenario: Scenario) -> tuple[Visit, ...]:
-        """The trace with its starts moved together or apart until they make this load; how long a
-        visit lasts stays."""
-        found = visits(self.rows, self.seed, self.scale)
-        span = max(visit.start for visit in found)
-        if self.rps is not None:
-            stretch = len(found) / (self.rps * self.load) / span if span else 1.0
-        else:
-            offered = sum(scenario.demand(v.fps) * (v.end - v.start) for v in found)
-            stretch = offered / self.load / span if span else 1.0
-        moved = (_later(visit, visit.start * (stretch - 1)) for visit in found)
-        return tuple(visit for visit in moved if visit.start < self.seconds)
-
-
 def run(
     policy: str, load: Load, scenario: Scenario = STEADY, *, ladder: bool | None = None
 ) -> dict[str, Any]:
-    """The numbers of one run.
+    """The numbers of one run, with `offered_load`: what really came.
 
     Args:
         policy: one of `POLICIES`.
         ladder: whether efforts below and above the fixed one may be used; None: if the policy can.
     """
-    ledger, busy = play(policy, load, scenario, ladder=ladder)
-    return summary(ledger, load.seconds, busy)
+    crowd = load.visits(scenario)
+    ledger, busy = play(policy, load, scenario, ladder=ladder, guests=crowd)
+    came = round(offered(scenario, crowd, load), 4)
+    return {"offered_load": came} | summary(ledger, load.seconds, busy)
 
 
 def play(
@@ -129,14 +78,4 @@ def entry(policy: str, load: Load, scenario: Scenario = STEADY) -> dict[str, Any
         {"policy": policy, "load": load.load}
         | numbers
         | {"fixed_quality": {name: fixed[name] for name in FIXED}}
-    )
-
-
-def _later(visit: Visit, by: float) -> Visit:
-    return replace(
-        visit,
-        start=visit.start + by,
-        end=visit.end + by,
-        pauses=tuple((a + by, b + by) for a, b in visit.pauses),
-        prompts=tuple(at + by for at in visit.prompts),
     )
