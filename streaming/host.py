@@ -36,6 +36,10 @@ class HostInfo:
     threads: int
     choices: tuple[str, ...] = ()
     """One sentence for each choice that was made at start, with the measured reason."""
+    gpus: int = 0
+    """CUDA devices of this machine."""
+    portable: bool = False
+    """Whether sessions can move to another device while they run."""
 
 
 @dataclass(frozen=True, slots=True)

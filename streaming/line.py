@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from .frames import Frame, Stamp
-from .host import Output
+from .host import Event, Output
 from .messages import ControlValues, FrameOut, Open
 from .session import HostedSession
 from .slots import FrameBlock, SlotSender
 
 OUTPUT_SLOTS = 3
+Kept = tuple[npt.NDArray[np.uint8], Stamp]
+"""A frame that waits for a slot."""
 
 
 class Line:
@@ -21,15 +26,21 @@ class Line:
         session: the handle.
         chunk: T; while no slot is free the T newest frames are kept.
         announce: says that a slot was filled; False when no worker is there.
+        deliver: takes what comes for the viewer.
 
     Raises:
         OSError: no room in shared memory.
     """
 
     def __init__(
-        self, session: HostedSession, chunk: int, announce: Callable[[str, int, Stamp], bool]
+        self,
+        session: HostedSession,
+        chunk: int,
+        announce: Callable[[str, int, Stamp], bool],
+        deliver: Callable[[Output | Event], None],
     ) -> None:
         self.session = session
+        self.deliver = deliver
         # One more than a chunk, so that the next frame does not wait for the first one's answer.
         self._inputs = chunk + 1
         size = session.config
@@ -41,6 +52,10 @@ class Line:
             aside=chunk,
         )
         self.closing: str | None = None
+        self.parcel = ""
+        """File with what the session was on another device, until it has been opened here."""
+        self.saved: Callable[[str], None] | None = None
+        """Who waits for it to be saved; told what went wrong, or nothing."""
         self.missed = 0
         """Frames that came while there was no worker."""
         self.numbers: Mapping[str, Any] = {}
@@ -48,7 +63,7 @@ class Line:
         self._awaiting = False
         self._stale = False
 
-    def opening(self) -> Open:
+    def opening(self, suspect: bool = False) -> Open:
         """The message that opens this session in a new worker, with everything as it is now."""
         self.inbox.reset()
         self._awaiting = self._stale = False
@@ -59,6 +74,8 @@ class Line:
             self._block.name,
             self._inputs,
             OUTPUT_SLOTS,
+            suspect,
+            self.parcel,
         )
 
     def may_send_controls(self) -> bool:

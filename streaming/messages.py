@@ -57,6 +57,32 @@ class Open:
     block: str
     inputs: int
     outputs: int
+    suspect: bool = False
+    """It was at work when a worker died: step it alone."""
+    parcel: str = ""
+    """File with what it was on another device, to go on from there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Pack a session that moves to another device into a file, and keep it as it is then."""
+
+    session: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """The move was called off: go on with a session that was saved."""
+
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """A session is no suspect any longer."""
+
+    session: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +137,20 @@ class Stop:
     """Close all sessions and exit."""
 
 
-ToWorker = Start | Open | FrameIn | OutputTaken | SetControls | Close | Forget | Ping | Stop
+ToWorker = (
+    Start
+    | Open
+    | Save
+    | Stay
+    | Trust
+    | FrameIn
+    | OutputTaken
+    | SetControls
+    | Close
+    | Forget
+    | Ping
+    | Stop
+)
 
 # ---- from the worker -------------------------------------------------------------------------
 
@@ -131,6 +170,14 @@ class Failed:
     """The engine could not be built; the process ends."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A session was packed, all its pictures are out, and it waits; or `problem` says why not."""
+
+    session: str
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,4 +230,6 @@ class Pong:
     spans: tuple[Span, ...] = ()
 
 
-FromWorker = Loaded | Started | Failed | FrameTaken | FrameOut | ControlsSeen | Happened | Pong
+FromWorker = (
+    Loaded | Started | Failed | Saved | FrameTaken | FrameOut | ControlsSeen | Happened | Pong
+)

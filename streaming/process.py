@@ -11,6 +11,7 @@ from multiprocessing import resource_tracker
 
 from . import worker
 from .messages import ToWorker
+from .suspects import LaunchMark
 
 _CONTEXT = multiprocessing.get_context("spawn")
 """A forked child would inherit locks that other threads hold, and no CUDA context survives it."""
@@ -24,8 +25,12 @@ class WorkerProcess:
 
     def __init__(self) -> None:
         self.connection, theirs = _CONTEXT.Pipe(duplex=True)
+        self._mark = LaunchMark()
         self._process = _CONTEXT.Process(
-            target=worker.main, args=(theirs,), name="millrace-worker", daemon=True
+            target=worker.main,
+            args=(theirs, self._mark.name),
+            name="millrace-worker",
+            daemon=True,
         )
         with _interrupts_held():
             self._process.start()
@@ -33,6 +38,8 @@ class WorkerProcess:
         theirs.close()
         self._sending = threading.Lock()
         self._ended: str | None = None
+        self.at_work: tuple[str, ...] = ()
+        """The sessions that its last step was about, if it ended in a step."""
 
     @property
     def sentinel(self) -> int:
@@ -74,6 +81,8 @@ class WorkerProcess:
                 self._process.kill()
                 self._process.join()
             self._ended = why or _how(self._process.exitcode)
+            self.at_work = self._mark.read()
+            self._mark.remove()
             self.connection.close()
         return self._ended
 

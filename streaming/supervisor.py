@@ -10,14 +10,14 @@ from __future__ import annotations
 import atexit
 import itertools
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .clock import Clock, SystemClock
 from .config import Options
 from .frames import Frame, Stamp
-from .host import Event, HostInfo, HostRefused, Listener
-from .line import Line
+from .host import Event, HostInfo, HostRefused, Listener, Output
+from .line import Kept, Line
 from .messages import (
     Close,
     ControlsSeen,
@@ -30,12 +30,17 @@ from .messages import (
     Happened,
     OutputTaken,
     Pong,
+    Save,
+    Saved,
     SetControls,
     Started,
+    Stay,
+    Trust,
 )
 from .pipeline import StreamConfig
 from .process import WorkerProcess
 from .session import HostedSession, check_size, defaults
+from .suspects import Blame
 from .totals import Ledger
 from .trace import Span, Trace
 from .watcher import Restarts, Watcher
@@ -61,7 +66,9 @@ class WorkerHost:
         hang_s: float = 20.0,
     ) -> None:
         self._options = options
-        self._watcher = Watcher(options, clock or SystemClock(), self, spare=spare, hang_s=hang_s)
+        self._clock = clock or SystemClock()
+        self._blame = Blame()
+        self._watcher = Watcher(options, self._clock, self, spare=spare, hang_s=hang_s)
         # Guards all below. Taken inside a session's own lock, never around it.
         self._changed = threading.Condition(threading.Lock())
         self._began = False
@@ -105,13 +112,30 @@ class WorkerHost:
         session = HostedSession(
             f"s{next(self._ids)}", config, schema, defaults(schema, changes), listener, self
         )
+        self.attach(session, session.deliver)
+        return session
+
+    def attach(
+        self, session: HostedSession, deliver: Callable[[Output | Event], None], parcel: str = ""
+    ) -> None:
+        """Take in a session whose handle exists already.
+
+        Args:
+            deliver: takes what comes for the viewer, a final "closed" event included.
+            parcel: file with what the session was on another device, to go on from there.
+
+        Raises:
+            HostRefused: see `open`.
+        """
+        chunk = self._known_info().pipeline.chunk
         try:
-            line = Line(session, info.pipeline.chunk, self._announce)
+            line = Line(session, chunk, self._announce, deliver)
         except OSError as error:
             raise HostRefused(
                 f"no shared memory for another session ({error.strerror}); close one, or make "
                 "/dev/shm larger (docker run --shm-size)"
             ) from error
+        line.parcel = parcel
         with self._changed:
             refusal = self._failure or self._full()
             if refusal is None:
@@ -121,7 +145,46 @@ class WorkerHost:
         if refusal is not None:
             line.destroy()
             raise HostRefused(refusal)
-        return session
+
+    def detach(self, session: HostedSession) -> None:
+        """Let a session go without a word: it lives on elsewhere."""
+        with self._changed:
+            line = self._lines.pop(session.id, None)
+            if line is not None and self._worker is not None:
+                self._worker.send(Close(session.id, "it moved"))
+                self._worker.send(Forget(session.id))
+        if line is not None:
+            line.destroy()
+
+    def save(self, session: HostedSession, path: str, saved: Callable[[str], None]) -> list[Kept]:
+        """Pack a session into a file. It then waits for `detach` or `stay`.
+
+        No frame may come before one of them is called.
+
+        Args:
+            saved: told what went wrong, or nothing; on a thread of this host. Never called when
+                the worker dies meanwhile: then the session is interrupted and opened again.
+
+        Returns:
+            The frames that were not handed over yet.
+
+        Raises:
+            HostRefused: there is no worker at this moment.
+        """
+        with self._changed:
+            line = self._lines.get(session.id)
+            if line is None or self._worker is None:
+                raise HostRefused("its worker is being started again")
+            kept = line.inbox.take_aside()
+            line.saved = saved
+            self._worker.send(Save(session.id, path))
+            return kept
+
+    def stay(self, session: HostedSession) -> None:
+        """The move was called off: the session goes on here."""
+        with self._changed:
+            if session.id in self._lines and self._worker is not None:
+                self._worker.send(Stay(session.id))
 
     def sessions(self) -> tuple[HostedSession, ...]:
         with self._changed:
@@ -230,7 +293,7 @@ class WorkerHost:
         with self._changed:
             self._info = message.info
             for line in self._lines.values():
-                worker.send(line.opening())
+                worker.send(line.opening(self._blame.suspects(line.session.id)))
             # Only now may others send: their messages come after the openings.
             self._worker = worker
             self._changed.notify_all()
@@ -246,13 +309,32 @@ class WorkerHost:
                 self._controls_seen(worker, id)
             case Happened(id, event):
                 self._event(worker, id, event)
+            case Saved(id, problem):
+                line = self._lines.get(id)
+                if line is not None and line.saved is not None:
+                    saved, line.saved = line.saved, None
+                    saved(problem)
             case Pong(numbers, process, totals, spans):
                 self._process = process
+                for id in self._blame.lapsed(self._clock.now()):
+                    worker.send(Trust(id))
                 self._ledger.report(totals)
                 self._trace.add(*spans)
                 for id, own in numbers.items():
                     if line := self._lines.get(id):
                         line.numbers = own
+
+    def accuse(self, how: str, at_work: Sequence[str]) -> bool:
+        with self._changed:
+            here = [id for id in at_work if id in self._lines]
+            guilty = [self._lines[id] for id in self._blame.died(self._clock.now(), here)]
+        for line in guilty:
+            self._finish(
+                line,
+                f"the worker died twice within {self._blame.window_s:g} s while at work on this "
+                f"session ({how}), so it is not opened again; start a new one with other settings",
+            )
+        return bool(guilty)
 
     def died(self, how: str, final: bool) -> None:
         with self._changed:
@@ -268,7 +350,8 @@ class WorkerHost:
                 self._finish(line, line.closing)
             elif not final:
                 words = f"the worker is being started again: {how}"
-                line.session.deliver(Event("interrupted", words))
+                line.parcel, line.saved = "", None
+                line.deliver(Event("interrupted", words))
 
     def stopped(self) -> None:
         with self._changed:
@@ -291,7 +374,7 @@ class WorkerHost:
         output = line.output(message) if line else None
         worker.send(OutputTaken(id, message.slot))
         if line is not None and output is not None:
-            line.session.deliver(output)
+            line.deliver(output)
 
     def _controls_seen(self, worker: WorkerProcess, id: str) -> None:
         with self._changed:
@@ -307,11 +390,14 @@ class WorkerHost:
             worker.send(Forget(id))
             self._finish(line, event.message)
         else:
-            line.session.deliver(event)
+            if event.kind == "live":
+                line.parcel = ""
+            line.deliver(event)
 
     def _finish(self, line: Line, reason: str) -> None:
         with self._changed:
             if self._lines.pop(line.session.id, None) is None:
                 return
+            self._blame.forget(line.session.id)
         line.destroy()
-        line.session.deliver(Event("closed", reason))
+        line.deliver(Event("closed", reason))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Pipe, wait
 from typing import Protocol
@@ -45,6 +46,11 @@ class Restarts:
         if count >= self.limit:
             return None
         return 0.0 if count == 1 else 0.25 * 2.0 ** (count - 2)
+
+    def explained(self) -> None:
+        """The last two deaths have a culprit who is gone: they say nothing about the rest."""
+        for _ in range(min(2, len(self._deaths))):
+            self._deaths.pop()
 
 
 @dataclass
@@ -92,6 +98,11 @@ class Handler(Protocol):
         ...
 
     def said(self, worker: WorkerProcess, message: FromWorker) -> None: ...
+
+    def accuse(self, how: str, at_work: Sequence[str]) -> bool:
+        """The worker died in a step about these sessions. True when those to blame were found and
+        closed; then this death counts no longer."""
+        ...
 
     def died(self, how: str, final: bool) -> None:
         """The worker is gone. `final`: no other will be started."""
@@ -148,7 +159,7 @@ class Watcher:
     def _run(self) -> None:
         worker = WorkerProcess()
         while (how := self._attend(worker)) is not None:
-            pause = self.restarts.died(self._clock.now()) if self._was_ready else None
+            pause = self._pause(how, worker.at_work)
             self._handler.died(how, pause is None)
             if pause is None or wait([self._bell], pause):
                 break
@@ -158,6 +169,16 @@ class Watcher:
         if self._spare is not None:
             self._spare.end(0.0)
         worker.end(STOP_S)
+
+    def _pause(self, how: str, at_work: Sequence[str]) -> float | None:
+        """Seconds until the next start; None to give up."""
+        if not self._was_ready:
+            return None
+        pause = self.restarts.died(self._clock.now())
+        if self._handler.accuse(how, at_work):
+            self.restarts.explained()
+            return 0.0
+        return pause
 
     def _attend(self, worker: WorkerProcess) -> str | None:
         """Serve one worker. Returns how it ended, or None when `stop` was called."""

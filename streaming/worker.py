@@ -13,8 +13,10 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .assemble import assemble, quiet_threads, run_engine
@@ -38,14 +40,20 @@ from .messages import (
     OutputTaken,
     Ping,
     Pong,
+    Save,
+    Saved,
     SetControls,
     Start,
     Started,
+    Stay,
     Stop,
     ToWorker,
+    Trust,
 )
+from .moving import Parcel
 from .session import EngineSession
 from .slots import FrameBlock, SlotSender
+from .suspects import LaunchMark
 from .telemetry import process_stats
 from .totals import BusyShare
 from .trace import Span, Trace
@@ -54,9 +62,13 @@ if TYPE_CHECKING:
     pass
 
 
-def main(connection: Connection) -> None:
+def main(connection: Connection, mark: str) -> None:
     """Entry point of the process: load torch, wait for `Start`, run until told to stop or until
-    the web process is gone."""
+    the web process is gone.
+
+    Args:
+        mark: name of the `LaunchMark` that says whom the running step is about.
+    """
     # Ctrl-C reaches the whole group; the web process decides when the worker ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     quiet_threads(os.environ)
@@ -68,7 +80,7 @@ def main(connection: Connection) -> None:
     except (EOFError, OSError):
         return
     if isinstance(start, Start):
-        Worker(connection).run(start)
+        Worker(connection, LaunchMark(mark)).run(start)
 
 
 class Place:
@@ -78,6 +90,10 @@ class Place:
         self.record = record
         self.block = block
         self.out = out
+        self.parcel: Parcel | None = None
+        """What it was when it was saved, while it waits to go or to stay."""
+        self.unsaid: Saved | None = None
+        """To be said when its last picture is out."""
 
 
 class Worker:
@@ -85,11 +101,14 @@ class Worker:
 
     Args:
         connection: to the web process; gone when that process is.
+        mark: says whom the running step is about.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, mark: LaunchMark) -> None:
         self._connection = connection
+        self._mark = mark
         self._sending = threading.Lock()
+        self._settling = threading.Lock()
         self._wake = threading.Event()
         self._stopping = False
         self._asked = False
@@ -102,7 +121,8 @@ class Worker:
         with self._reported():
             built = assemble(start.options, self._clock, self._wake.set)
         self._engine = built.engine
-        self._send(Started(built.info))
+        built.engine.watch_launches = self._mark.write
+        self._send(Started(replace(built.info, portable=built.engine.portable)))
         # What exists now stays for good: never look through it for garbage again.
         gc.collect()
         gc.freeze()
@@ -146,12 +166,12 @@ class Worker:
             self._engine.trace = Trace() if self._record else None
         return trace.drain() if trace is not None else ()
 
-    def _emit(self, id: str, item: Output | Event) -> None:
+    def _emit(self, id: str, out: SlotSender[OutputMeta], item: Output | Event) -> None:
         if isinstance(item, Event):
             self._send(Happened(id, item))
             return
         meta = OutputMeta(Stamp.of(item.frame), item.epoch, item.finished_at, item.repeated)
-        self._places[id].out.put(item.frame.planes, meta)
+        out.put(item.frame.planes, meta)
 
     def _send(self, message: FromWorker) -> bool:
         with self._sending:
@@ -181,12 +201,15 @@ class Worker:
             case OutputTaken(session, slot):
                 if place := self._places.get(session):
                     place.out.release(slot)
+                    self._settle(place)
             case SetControls(session, values):
                 if place := self._places.get(session):
                     place.record.controls = values.controls()
                 self._send(ControlsSeen(session))
             case Open():
                 self._open(message)
+            case Save() | Stay() | Trust():
+                self._move(message)
             case Close() | Forget():
                 self._leave(message)
             case Ping(record):
@@ -211,22 +234,55 @@ class Worker:
         slots = message.inputs + message.outputs
         try:
             block = FrameBlock(config.width, config.height, slots, message.block)
+            out: SlotSender[OutputMeta] = SlotSender(
+                block,
+                range(message.inputs, slots),
+                lambda slot, meta: self._send(FrameOut(message.session, slot, meta)),
+                aside=self._engine.info.chunk,
+            )
             record = self._engine.open(
                 message.session,
                 config,
                 message.controls.controls(),
-                partial(self._emit, message.session),
+                partial(self._emit, message.session, out),
+                parcel=Parcel.read(Path(message.parcel)) if message.parcel else None,
             )
-        except (HostRefused, OSError) as error:
+        except (HostRefused, OSError, ValueError, KeyError) as error:
             self._send(Happened(message.session, Event("closed", str(error))))
             return
-        out: SlotSender[OutputMeta] = SlotSender(
-            block,
-            range(message.inputs, slots),
-            lambda slot, meta: self._send(FrameOut(message.session, slot, meta)),
-            aside=self._engine.info.chunk,
-        )
+        record.suspect = message.suspect
         self._places[message.session] = Place(record, block, out)
+
+    def _move(self, message: Save | Stay | Trust) -> None:
+        place = self._places.get(message.session)
+        match message:
+            case Save(session) if place is None or not self._engine.portable:
+                self._send(Saved(session, "it cannot move"))
+            case Save() if place is not None:
+                self._engine.park(place.record, partial(self._parked, place, message))
+            case Stay() if place is not None and place.parcel is not None:
+                parcel, place.parcel = place.parcel, None
+                self._engine.unpark(place.record, parcel)
+            case Trust() if place is not None:
+                place.record.suspect = False
+
+    def _parked(self, place: Place, message: Save, parcel: Parcel) -> None:
+        """On the engine's thread: the session waits, and all that it is goes into the file."""
+        try:
+            parcel.write(Path(message.path))
+        except OSError as error:
+            self._engine.unpark(place.record, parcel)
+            self._send(Saved(message.session, f"no room for what it remembers ({error.strerror})"))
+            return
+        place.parcel, place.unsaid = parcel, Saved(message.session)
+        self._settle(place)
+
+    def _settle(self, place: Place) -> None:
+        """Its pictures first, so that none comes after the first one from the other device."""
+        with self._settling:
+            if place.unsaid is not None and place.out.idle:
+                unsaid, place.unsaid = place.unsaid, None
+                self._send(unsaid)
 
     def _leave(self, message: Close | Forget) -> None:
         place = self._places.get(message.session)

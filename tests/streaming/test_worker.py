@@ -19,6 +19,7 @@ from millrace.streaming.config import Options
 from millrace.streaming.host import HostRefused
 from millrace.streaming.pipeline import StreamConfig
 from millrace.streaming.supervisor import WorkerHost
+from millrace.streaming.suspects import Blame, LaunchMark
 from millrace.streaming.watcher import Heartbeat, Restarts
 
 pytestmark = pytest.mark.slow
@@ -115,9 +116,14 @@ def test_a_crash_loop_is_given_up_with_the_reason() -> None:
     with running("fakes:build_crashing", spare=False) as host:
         host.restarts.limit = 2
         viewer = Awaited()
-        session = host.open(STREAM, viewer, {"label": "crash"})
-        with Feeder(session):
-            viewer.wait_for(lambda: "closed" in viewer.kinds, 60)
+        host.open(STREAM, viewer)
+        # In no step: nobody is to blame for these.
+        os.kill(pid(host, viewer), signal.SIGSEGV)
+        viewer.wait_for(lambda: viewer.kinds[-2:] == ["interrupted", "live"], 60)
+        before = host.stats()["worker"]["pid"]
+        viewer.wait_for(lambda: host.stats()["worker"]["pid"] != before)
+        os.kill(pid(host, viewer), signal.SIGSEGV)
+        viewer.wait_for(lambda: "closed" in viewer.kinds, 60)
         assert viewer.kinds == ["live", "interrupted", "live", "closed"]
         assert "2 times within 60 s" in viewer.events[-1].message
         assert "SIGSEGV" in viewer.events[-1].message
@@ -125,6 +131,47 @@ def test_a_crash_loop_is_given_up_with_the_reason() -> None:
             host.open(STREAM, Awaited())
         with pytest.raises(RuntimeError, match="giving up"):
             host.ready(1)
+
+
+def test_a_session_that_crashes_its_worker_is_closed_and_the_others_go_on() -> None:
+    with running("fakes:build_crashing", spare=False) as host:
+        host.restarts.limit = 3
+        good, bad, new = Awaited(), Awaited(), Awaited()
+        healthy, broken = host.open(STREAM, good), host.open(STREAM, bad)
+        with Feeder(healthy), Feeder(broken):
+            good.wait_for(lambda: len(good.outputs) > 5)
+            broken.change({"label": "crash"})
+            bad.wait_for(lambda: "closed" in bad.kinds, 60)
+            assert "twice within 60 s while at work on this session" in bad.events[-1].message
+            assert "SIGSEGV" in bad.events[-1].message
+            good.wait_for(resumed(good, len(good.outputs)), 60)
+            # The two deaths are explained: they do not count towards giving up.
+            host.open(STREAM, new, {"label": "crash"}).put(make_frame(0))
+            new.wait_for(lambda: "interrupted" in new.kinds, 60)
+            good.wait_for(resumed(good, len(good.outputs)), 60)
+        assert good.kinds[0] == "live" and set(good.kinds) == {"live", "interrupted"}
+        assert good.indices == sorted(set(good.indices))
+
+
+def test_two_are_blamed_once_and_one_twice() -> None:
+    blame = Blame(window_s=60)
+    assert blame.died(0, ["a", "b", "c"]) == frozenset()
+    assert blame.suspects("b")
+    assert blame.died(30, ["b"]) == {"b"}
+    assert blame.lapsed(59) == frozenset() and blame.lapsed(61) == {"a", "c"}
+    assert blame.died(62, ["a"]) == frozenset(), "the first time was long ago"
+
+
+def test_a_mark_outlives_its_writer() -> None:
+    ours = LaunchMark()
+    theirs = LaunchMark(ours.name)
+    assert ours.read() == ()
+    theirs.write(["s1", "s22"])
+    theirs.close()
+    assert ours.read() == ("s1", "s22")
+    ours.write([])
+    assert ours.read() == ()
+    ours.remove()
 
 
 def test_stopping_during_the_start_is_clean() -> None:
