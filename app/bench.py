@@ -3,7 +3,8 @@
 The engine is assembled as the worker process assembles it: same measurement, data type, threads and
 waiting policy. Two ways of feeding it: closed loop (the next chunk lies ready whenever the engine
 asks: what it can do at most), and open loop (frames come at a fixed rate, the newest wins, each has
-a deadline: what a viewer gets).
+a deadline: what a viewer gets). Further modes put a crowd before it (`bench_sessions`), compare it
+with several engines (`bench_separate`), or measure through WebRTC (`bench_webrtc`) or a browser.
 """
 
 from __future__ import annotations
@@ -12,19 +13,21 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..streaming.assemble import Assembled
 from ..streaming.clock import Clock, SystemClock
 from ..streaming.config import Options
-from ..streaming.controls import ControlError, Schema
+from ..streaming.controls import ControlError, Controls, Schema
 from ..streaming.host import HostRefused
-from . import control_values, local_engine, machine, soak
+from ..streaming.trace import Trace, chrome
+from . import bench_separate, bench_sessions, control_values, local_engine, machine, soak
 from .bench_load import ClosedLoop, Load, OpenLoop, moving_source
-from .bench_report import summary, table
+from .bench_report import heading, summary, table
 from .errors import CallError, CommandError
 
 if TYPE_CHECKING:
@@ -48,6 +51,12 @@ class Plan:
         sessions: viewers at the same time.
         controls: further controls, as typed.
         browser: measure the whole way through a server and Chromium instead of the engine alone.
+        arrivals: "steady" or "bursty" viewers on the real engine; empty for the loops.
+        capacity: measure what the engine can do, then offer it 0.9 and 1.5 of that.
+        separate: one engine with all sessions against as many engines with one each.
+        webrtc: a real server and real peer connections over loopback.
+        seed: of who comes when.
+        trace: where a Chrome trace of the run goes, or None.
         report: where the JSON goes; "-" is the standard output, None nowhere.
     """
 
@@ -60,6 +69,12 @@ class Plan:
     controls: Mapping[str, str]
     browser: bool
     report: str | None
+    arrivals: Literal["", "steady", "bursty"] = ""
+    capacity: bool = False
+    separate: bool = False
+    webrtc: bool = False
+    seed: int = 0
+    trace: str | None = None
 
 
 def run(plan: Plan) -> None:
@@ -69,21 +84,41 @@ def run(plan: Plan) -> None:
         CallError: a control, size or device that the model or the machine does not have.
         CommandError: the model failed, or the report cannot be written.
     """
-    if plan.browser:
-        report = _in_browser(plan)
-        lines = [line for run in report["runs"] for line in (f"steps {run['steps']}", run["table"])]
-    else:
-        report = _engine_alone(plan)
-        lines = table(report)
+    report, lines = _chosen(plan)(plan)
     # With "-" the report alone is on the standard output.
     print("\n".join(lines), file=sys.stderr if plan.report == "-" else sys.stdout)
     if plan.report:
         _write(report, plan.report)
 
 
-def _head(plan: Plan) -> dict[str, Any]:
+Outcome = tuple[dict[str, Any], list[str]]
+"""The report, and the same as text."""
+
+
+def _chosen(plan: Plan) -> Callable[[Plan], Outcome]:
+    """The one mode that was asked for.
+
+    Raises:
+        CallError: several at once.
+    """
+    modes: dict[str, tuple[bool, Callable[[Plan], Outcome]]] = {
+        "--browser": (plan.browser, _in_browser),
+        "--arrivals": (bool(plan.arrivals), _crowd),
+        "--capacity": (plan.capacity, _crowd),
+        "--separate": (plan.separate, _separate),
+        "--webrtc": (plan.webrtc, _webrtc),
+    }
+    asked = [name for name, (wanted, _) in modes.items() if wanted]
+    if len(asked) > 1:
+        raise CallError(f"{' and '.join(asked)} are different benchmarks; leave all but one out")
+    if plan.trace and not set(asked) <= {"--arrivals"}:
+        raise CallError(f"--trace goes with the engine alone or --arrivals, not with {asked[0]}")
+    return modes[asked[0]][1] if asked else _engine_alone
+
+
+def _head(plan: Plan, kind: str) -> dict[str, Any]:
     return {
-        "benchmark": "browser" if plan.browser else "engine",
+        "benchmark": kind,
         "model": plan.options.pipeline,
         "size": [plan.options.width, plan.options.height],
         "seconds": plan.seconds,
@@ -91,18 +126,95 @@ def _head(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _engine_alone(plan: Plan) -> dict[str, Any]:
+def _engine_alone(plan: Plan) -> Outcome:
     clock = SystemClock()
     load_before = machine.load_average()
     built = local_engine.start(plan.options, clock)
+    with _traced(plan, built.engine):
+        try:
+            runs = _all_runs(plan, built, clock)
+        except (ControlError, HostRefused) as error:
+            raise CallError(str(error)) from error
+    report = _head(plan, "engine") | {"environment": _environment(built, load_before), "runs": runs}
+    return report, table(report)
+
+
+def _crowd(plan: Plan) -> Outcome:
+    clock, wake = SystemClock(), threading.Event()
+    load_before = machine.load_average()
+    built = local_engine.start(plan.options, clock, wake.set)
+    changes = _changes(plan, built.info.pipeline.controls)
+    load = replace(_load(plan), changes=changes)
+    measure = bench_sessions.capacity_runs if plan.capacity else bench_sessions.runs
+    with _traced(plan, built.engine):
+        try:
+            runs = measure(built.engine, clock, wake, load)
+        except HostRefused as error:
+            raise CallError(str(error)) from error
+    report = _head(plan, "sessions") | {
+        "arrivals": plan.arrivals or "steady",
+        "seed": plan.seed,
+        "environment": _environment(built, load_before),
+        "runs": runs,
+    }
+    return report, [*heading(report), "", *bench_sessions.table(runs)]
+
+
+def _separate(plan: Plan) -> Outcome:
+    # The controls are checked where the model is, in the engines' own processes.
+    changes = dict(plan.controls) | ({"steps": str(plan.steps[0])} if plan.steps else {})
+    found = bench_separate.measure(replace(_load(plan), changes=changes))
+    report = _head(plan, "separate") | {"environment": machine.facts(), "runs": [found]}
+    return report, bench_separate.table(found)
+
+
+def _webrtc(plan: Plan) -> Outcome:
+    # Here, as it brings aiortc along.
+    from . import bench_webrtc
+
+    found = bench_webrtc.measure(_load(plan))
+    report = _head(plan, "webrtc") | {"environment": machine.facts(), "runs": [found]}
+    return report, bench_webrtc.table(found)
+
+
+def _load(plan: Plan) -> bench_sessions.Load:
+    return bench_sessions.Load(
+        plan.options,
+        plan.sessions,
+        plan.arrivals or "steady",
+        plan.open_fps,
+        plan.deadline_ms,
+        plan.seconds,
+        plan.seed,
+        {},
+    )
+
+
+def _changes(plan: Plan, schema: Schema) -> dict[str, object]:
+    """Controls as typed, and the one number of steps that a crowd runs with."""
     try:
-        runs = _all_runs(plan, built, clock)
-    except (ControlError, HostRefused) as error:
+        changes: dict[str, object] = dict(control_values.read(schema, plan.controls))
+        if plan.steps:
+            changes["steps"] = _steps(plan.steps[:1], schema)[0]
+        Controls.defaults(schema).changed(schema, changes)
+    except ControlError as error:
         raise CallError(str(error)) from error
-    return _head(plan) | {"environment": _environment(built, load_before), "runs": runs}
+    return changes
 
 
-def _in_browser(plan: Plan) -> dict[str, Any]:
+@contextmanager
+def _traced(plan: Plan, engine: Engine) -> Iterator[None]:
+    """Record where each frame spends its time, where that was asked for."""
+    if not plan.trace:
+        yield
+        return
+    engine.trace = trace = Trace()
+    yield
+    engine.trace = None
+    _write(chrome(trace.drain()), plan.trace, indent=None)
+
+
+def _in_browser(plan: Plan) -> Outcome:
     options = plan.options
     arguments = [
         "--pipeline", options.pipeline, "--device", options.device, "--dtype", options.dtype,
@@ -118,7 +230,9 @@ def _in_browser(plan: Plan) -> dict[str, Any]:
         except RuntimeError as error:
             raise CommandError(str(error)) from error
         runs.append({"mode": "browser", "steps": steps} | found | {"table": soak.table(found)})
-    return _head(plan) | {"environment": machine.facts(), "runs": runs}
+    report = _head(plan, "browser") | {"environment": machine.facts(), "runs": runs}
+    lines = [line for run in runs for line in (f"steps {run['steps']}", str(run["table"]))]
+    return report, lines
 
 
 def _guess(text: str) -> object:
@@ -184,8 +298,8 @@ def _environment(built: Assembled, load_before: Sequence[float]) -> dict[str, An
     }
 
 
-def _write(report: Mapping[str, Any], place: str) -> None:
-    text = json.dumps(report, indent=2) + "\n"
+def _write(report: Mapping[str, Any], place: str, indent: int | None = 2) -> None:
+    text = json.dumps(report, indent=indent) + "\n"
     if place == "-":
         sys.stdout.write(text)
         return

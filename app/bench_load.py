@@ -73,10 +73,11 @@ class Viewer:
         options: Options,
         changes: Mapping[str, object],
         fps: float,
+        deadline_ms: float = 0.0,
     ) -> None:
         schema = engine.info.controls
         controls = Controls.defaults(schema).changed(schema, changes)
-        config = StreamConfig(options.width, options.height, fps)
+        config = StreamConfig(options.width, options.height, fps, deadline_ms=deadline_ms)
         self.done: list[Done] = []
         self.offered = 0
         self._failure = ""
@@ -130,12 +131,17 @@ class Load(ABC):
         self.source = source
         self.fps = fps
         self.opened_at = clock.now()
-        self.viewers = [Viewer(engine, n, options, changes, fps) for n in range(sessions)]
+        self.viewers = [
+            Viewer(engine, n, options, changes, fps, self.deadline_ms) for n in range(sessions)
+        ]
         self.first_at: float | None = None
         self.began = self.ended = self.opened_at
         self._superseded = [0] * sessions
         self._number = 0
         self._pause = threading.Event()
+
+    deadline_ms = 0.0
+    """What the sessions ask the engine for; 0 leaves it to the engine."""
 
     @abstractmethod
     def run(self, seconds: float) -> None:
@@ -167,6 +173,9 @@ class Load(ABC):
 
 class ClosedLoop(Load):
     """The next chunk lies ready whenever the engine asks: what it can do at most."""
+
+    deadline_ms = 60_000.0
+    """Nobody waits for these pictures, so none may be given up as too late."""
 
     def run(self, seconds: float) -> None:
         self.began = self.clock.now()

@@ -86,15 +86,22 @@ def peak_memory_mb() -> float:
     return _round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)) or 0.0
 
 
-def table(report: Mapping[str, Any]) -> list[str]:
-    """The report as text."""
+def heading(report: Mapping[str, Any]) -> list[str]:
+    """What was measured, and where."""
     environment = report["environment"]
     random = ", random weights" if report["random_weights"] else ""
-    lines = [
+    return [
         f"{report['model']} at {report['size'][0]}x{report['size'][1]} on {environment['device']}, "
         f"{environment['dtype']}, {environment['threads']} threads{random}",
         f"{environment['cpu']['model']}, {environment['cpu']['usable_cores']:g} cores, "
         f"load {environment['load_average_before'][:1] or ['?']} before",
+    ]
+
+
+def table(report: Mapping[str, Any]) -> list[str]:
+    """The report as text."""
+    lines = [
+        *heading(report),
         "",
         "loop   steps     fps   windows         on time  missed  p50/p95/p99 ms      model    peak",
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..assets import AssetError
 from ..streaming.assemble import Assembled, assemble
 from ..streaming.clock import Clock
@@ -9,8 +11,11 @@ from ..streaming.config import ConfigError, Options
 from .errors import CallError, CommandError
 
 
-def start(options: Options, clock: Clock) -> Assembled:
+def start(options: Options, clock: Clock, wake: Callable[[], None] = lambda: None) -> Assembled:
     """Measure, choose, build and warm up, as the worker process does. Takes seconds.
+
+    Args:
+        wake: called from any thread when the engine may have something to do.
 
     An error inside somebody's own pipeline passes through with its traceback.
 
@@ -19,7 +24,7 @@ def start(options: Options, clock: Clock) -> Assembled:
         CommandError: shipped files are missing, or the pipeline breaks its protocol.
     """
     try:
-        return assemble(options, clock, lambda: None, alone=True)
+        return assemble(options, clock, wake, alone=True)
     except ConfigError as error:
         raise CallError(str(error)) from error
     except AssetError as error:

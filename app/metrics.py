@@ -104,7 +104,7 @@ class Metrics(Collector):
 
     def _sessions(self, by_session: Mapping[str, Mapping[str, Any]]) -> Iterator[Metric]:
         """Sums over all sessions: a label for each viewer would grow without bound."""
-        states = Counter(session.state for session in self._host.sessions())
+        states: Counter[str] = Counter(session.state for session in self._host.sessions())
         sessions = GaugeMetricFamily("millrace_sessions", "Sessions by state.", labels=["state"])
         for state in STATES:
             sessions.add_metric([state], states[state])
