@@ -117,7 +117,7 @@ class Metrics(Collector):
             "Chunks that wait for the device or are on it.",
             value=sum(numbers.get("queue") or 0 for numbers in by_session.values()),
         )
-        rungs = Counter(str(n["rung"]) for n in by_session.values() if n.get("rung") is not None)
+        rungs = Counter(str(n["rung_name"]) for n in by_session.values() if n.get("rung_name"))
         on_rung = GaugeMetricFamily(
             "millrace_sessions_on_rung", "Sessions by step of the quality ladder.", labels=["rung"]
         )
@@ -127,9 +127,11 @@ class Metrics(Collector):
 
 
 def by_device(stats: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    """A host's numbers for each of its devices; one that has a single device gives only its own."""
-    devices: Mapping[str, Mapping[str, Any]] = stats.get("devices") or {"0": stats}
-    return devices
+    """A host's numbers for each of its devices, by name; a host of one may give only its own."""
+    devices: Sequence[Mapping[str, Any]] = stats.get("devices") or ()
+    if devices:
+        return {str(own["device"]): own for own in devices}
+    return {"0": stats}
 
 
 def histograms(tallies: Mapping[str, Tally]) -> Iterator[Metric]:

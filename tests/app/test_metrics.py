@@ -43,11 +43,15 @@ class BusyHost(EchoHost):
     def stats(self) -> dict[str, Any]:
         worker = {"state": "live", "restarts": 2, "memory_mb": 100.0, "busy_share": 0.5}
         return {
-            "by_session": {"a": {"queue": 2, "rung": "one pass"}, "b": {"queue": None}},
-            "devices": {
-                name: {"totals": totals.plain(), "worker": {**worker, "interference": 1.25}}
-                for name, totals in zip(("cpu/0", "cpu/1"), self.totals, strict=True)
-            },
+            "by_session": {"a": {"queue": 2, "rung_name": "one pass"}, "b": {"queue": None}},
+            "devices": [
+                {
+                    "device": name,
+                    "totals": totals.plain(),
+                    "worker": {**worker, "interference": 1.25},
+                }
+                for name, totals in zip(("cpu:0", "cpu:1"), self.totals, strict=True)
+            ],
         }
 
 
@@ -100,7 +104,7 @@ def test_each_device_is_counted(
     labels: dict[str, str],
     value: float,
 ) -> None:
-    for device in ("cpu/0", "cpu/1"):
+    for device in ("cpu:0", "cpu:1"):
         key = (name, tuple(sorted({**labels, "device": device}.items())))
         assert samples[key] == pytest.approx(value)
 
