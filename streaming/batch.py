@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ import torch
 from ..kernels.color import i420_to_rgb, rgb_to_i420
 from .controls import Controls
 from .frames import Frame, Stamp
-from .pipeline import Result, Work
+from .pipeline import NOMINAL, Effort, Result, Work
 from .session import EngineSession, Entry
 from .transfer import Landing, download, upload
 
@@ -23,12 +24,15 @@ class Job:
     Attributes:
         frames: the T frames of the chunk (the last one repeated when the input ended in mid-chunk),
             empty for a flush.
+        effort, spread: see `Work`.
     """
 
     session: EngineSession
     frames: tuple[Frame, ...]
     index: int
     controls: Controls
+    effort: Effort = NOMINAL
+    spread: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,15 @@ class Emission:
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 
-def encode(jobs: Sequence[Job], chunk: int, device: torch.device) -> list[Work]:
+GoesOn = Callable[[EngineSession, int], bool]
+"""(session, passes done) -> whether its chunk goes on."""
+Mark = Callable[[str, int, int | None], None]
+"""See `Work.mark`."""
+
+
+def encode(
+    jobs: Sequence[Job], chunk: int, device: torch.device, goes_on: GoesOn, mark: Mark
+) -> list[Work]:
     """Pixels to the device and to RGB, one copy and one conversion for all sessions of a size.
 
     Args:
@@ -58,7 +70,16 @@ def encode(jobs: Sequence[Job], chunk: int, device: torch.device) -> list[Work]:
         parts = i420_to_rgb(planes).split(chunk)
         chunks.update(zip((job.session.id for job in group), parts, strict=True))
     return [
-        Work(job.session.stream, job.index, chunks.get(job.session.id), job.controls)
+        Work(
+            job.session.stream,
+            job.index,
+            chunks.get(job.session.id),
+            job.controls,
+            job.effort,
+            partial(goes_on, job.session),
+            job.spread,
+            mark,
+        )
         for job in jobs
     ]
 

@@ -28,6 +28,10 @@ class Options:
     max_sessions: int = 4
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Further options for the pipeline, by name."""
+    devices: tuple[str, ...] = ()
+    """One worker each; empty for `device` alone, or for all GPUs where that says auto."""
+    queue: int = 8
+    """Viewers that may wait for a place; further ones are refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,11 @@ class EngineConfig:
     max_sessions: int = 4
     overlap: bool = False
     """Send a batch out while the next one runs; for devices that work beside the CPU."""
+    policy: str = "millrace"
+    """How live chunks are scheduled, see `scheduling.policies.policy_named`."""
+    choose_order: bool = False
+    """Decide for each live session, by what is measured, if a chunk's passes run one after another
+    or as a stream batch; else the pipeline does as it was told."""
 
 
 @dataclass(frozen=True, slots=True)

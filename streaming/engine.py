@@ -12,22 +12,29 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from .agenda import Agenda, Round
 from .batch import Emission, Job, decode, encode, flush_job, stamps, take_repeats
+from .books import Books, Flight
 from .clock import Clock
 from .config import EngineConfig
 from .controls import Controls
 from .frames import Frame, i420_shape
 from .handoff import Mailbox
 from .host import Event, HostRefused, Output
+from .intake import job_of
 from .moving import Parcel, pack, portable, unpack
 from .pipeline import Pipeline, Result, StreamConfig, Work
 from .results import PipelineError, check_range, match
-from .session import SKIP_STILL, Emit, EngineSession, Entry, check_size, full_schema
+from .scheduling.costs import CostTable
+from .scheduling.policies import policy_named
+from .scheduling.scheduler import Scheduler
+from .scheduling.tasks import Plan
+from .session import Emit, EngineSession, check_size, full_schema
 from .similarity import SimilarityFilter
+from .stopwatch import Stopwatch
 from .telemetry import SessionTelemetry
 from .totals import Totals
 from .trace import Trace
-from .turns import Turn, next_due, plan
 
 _log = logging.getLogger(__name__)
 Value = TypeVar("Value")
@@ -46,6 +53,7 @@ class Engine:
         config: device and limits.
         clock: monotonic time, shared with whoever stamps the frames.
         wake: called when there may be something to do, from any thread.
+        costs: what is known of how long things take here; None begins with nothing.
     """
 
     def __init__(
@@ -54,6 +62,7 @@ class Engine:
         config: EngineConfig,
         clock: Clock,
         wake: Callable[[], None] = lambda: None,
+        costs: CostTable | None = None,
     ) -> None:
         self.info = replace(pipeline.info, controls=full_schema(pipeline.info))
         self._pipeline = pipeline
@@ -64,7 +73,12 @@ class Engine:
         self._lock = threading.Lock()
         self._arrivals: list[EngineSession] = []
         self._sessions: dict[str, EngineSession] = {}
-        self._flying: list[list[Emission]] = []
+        self._flying: list[Flight] = []
+        self.costs = CostTable() if costs is None else costs
+        """How long things take here; refined with every launch."""
+        scheduler = Scheduler(policy_named(config.policy), self.costs)
+        self._agenda = Agenda(self.info, scheduler, self.costs, config.choose_order)
+        self._books = Books(self.info)
         self._opened = 0
         self.totals = Totals()
         """Counted over all sessions since the engine was made."""
@@ -85,11 +99,10 @@ class Engine:
         now = self._clock.now()
         self._admit(now)
         self._park()
-        turns = plan(now, self._sessions.values())
-        jobs, emissions = self._take(turns, now)
-        emissions += self._launch(jobs)
-        self._retire(emissions)
-        return bool(turns) or bool(self._flying)
+        round = self._agenda.round(now, self._sessions.values())
+        jobs, repeats = self._take(round, now)
+        self._retire(self._launch(jobs, round, repeats))
+        return bool(round.turns) or bool(self._flying)
 
     def _admit(self, now: float) -> None:
         """Open who came and close who left; only here do streams begin and end by request."""
@@ -102,6 +115,7 @@ class Engine:
             if session.closing is None and self._guard([session], "open", opening):
                 session.telemetry.opened(now)
                 session.emit(Event("live"))
+                self._agenda.join(now, session)
         for session in [s for s in self._sessions.values() if s.closing is not None]:
             self._end(session, session.closing or "")
 
@@ -111,44 +125,48 @@ class Engine:
         for session in [s for s in self._sessions.values() if s.parking is not None]:
             parking, session.parking = session.parking, None
             while session.in_flight and session.stream is not None:
-                self._retire(self._launch([flush_job(session, session.controls)]))
-            self._retire([])
+                flush = flush_job(session, session.controls)
+                self._retire(self._launch([flush], Round(Plan(), [])))
+            self._retire()
             parcel = self._guard([session], "save", partial(pack, self._pipeline, session))
             if parking is not None and parcel is not None:
                 parking(parcel)
 
-    def _take(self, turns: Sequence[Turn], now: float) -> tuple[list[Job], list[Emission]]:
-        """The chunks to work on, and the repeats of those that show nothing new."""
+    def _take(self, round: Round, now: float) -> tuple[list[Job], list[Emission]]:
+        """The chunks to work on, and the repeats of those that are held back."""
         jobs: list[Job] = []
         repeats: list[Emission] = []
-        for turn in turns:
-            session = turn.session
+        for turn in round.turns:
             if turn.action == "end":
-                self._retire([])
-                self._end(session, INPUT_ENDED)
+                self._retire()
+                self._end(turn.session, INPUT_ENDED)
                 continue
-            controls = session.controls
-            frames = session.mailbox.take_chunk() if turn.action == "take" else None
-            if frames and not self._hold(session, frames, controls, now):
-                jobs.append(self._job(session, frames, controls))
-            elif session.in_flight:
-                jobs.append(flush_job(session, controls))
-            repeats += take_repeats(session)
+            job = job_of(turn, self._agenda, self.info.chunk, now)
+            if job is not None:
+                jobs.append(job)
+            repeats += take_repeats(turn.session)
         return jobs, repeats
 
-    def _launch(self, jobs: list[Job]) -> list[Emission]:
+    def _launch(
+        self, jobs: list[Job], round: Round, repeats: Sequence[Emission] = ()
+    ) -> Flight | None:
         """Run the batch. Nothing here waits for the device (except the first range check)."""
         if not jobs:
-            return []
+            return Flight(list(repeats), round) if round.turns else None
+        watch = Stopwatch(self._clock, self._device)
         start = self._clock.now()
-        works = encode(jobs, self.info.chunk, self._device)
+        goes_on = partial(self._goes_on, round)
+        works = encode(jobs, self.info.chunk, self._device, goes_on, watch.mark)
         encoded = self._clock.now()
         sessions = [job.session for job in jobs]
         done = self._guard(sessions, "step", lambda: self._step(sessions, works))
         if done is None:
-            return []
+            return Flight(list(repeats), round)
         stepped = self._clock.now()
+        if not watch:
+            watch.mark("pass", len(jobs), None)
         emissions = decode(done)
+        watch.mark("decode", len(done), None)
         decoded = self._clock.now()
         self.totals.count("busy_seconds", "all", decoded - start)
         if self.trace is not None:
@@ -159,41 +177,37 @@ class Engine:
             session.telemetry.stage(decoded, "encode", encoded - start)
             session.telemetry.stage(decoded, "model", stepped - encoded)
             session.telemetry.stage(decoded, "decode", decoded - stepped)
-        return emissions
+        return Flight([*repeats, *emissions], round, jobs, watch)
 
-    def _retire(self, emissions: list[Emission]) -> None:
+    def _retire(self, flight: Flight | None = None) -> None:
         """Send out what is done. With `overlap` the batch just launched stays until the next tick,
         so the device works while the one before it is sent out."""
-        self._flying.append(emissions)
-        keep = 1 if emissions and self._config.overlap else 0
+        if flight is not None:
+            self._flying.append(flight)
+        keep = 1 if flight is not None and flight.emissions and self._config.overlap else 0
         while len(self._flying) > keep:
-            for emission in self._flying.pop(0):
+            done = self._flying.pop(0)
+            for emission in done.emissions:
                 if emission.session.id in self._sessions:
                     self._publish(emission)
+            self._agenda.finished(self._clock.now(), done.round, self._books.samples(done))
+            self._tell_rungs(done.round)
+
+    def _tell_rungs(self, round: Round) -> None:
+        """Tell viewers whose place on the quality ladder changed."""
+        for session in {turn.session.id: turn.session for turn in round.turns}.values():
+            new, old = self._agenda.standing(session), session.standing
+            session.standing = new
+            if new is None or (old or new).rung == new.rung:
+                continue
+            session.telemetry.rung(down=old is not None and new.rung > old.rung)
+            data = {"name": new.name, "reason": new.reason, "rung": new.rung}
+            session.emit(Event("rung", new.reason, data))
+
+    def _goes_on(self, round: Round, session: EngineSession, passes: int) -> bool:
+        return self._agenda.goes_on(self._clock.now(), round, session, passes)
 
     # ---- parts of it ---------------------------------------------------------------------------
-
-    def _hold(
-        self, session: EngineSession, frames: tuple[Frame, ...], controls: Controls, now: float
-    ) -> bool:
-        """Note the take; True when the similarity filter holds the chunk back."""
-        session.took(now)
-        for frame in frames:
-            session.telemetry.took(now, frame.captured_at)
-        if not controls.values.get(SKIP_STILL.name, False):
-            session.holding = False
-        else:
-            session.holding = session.filter.skips(frames, controls.epoch)
-        if session.holding:
-            session.entries.append(Entry(None, stamps(frames), controls.epoch))
-        return session.holding
-
-    def _job(self, session: EngineSession, frames: tuple[Frame, ...], controls: Controls) -> Job:
-        index = session.next_index
-        session.next_index += 1
-        session.entries.append(Entry(index, stamps(frames), controls.epoch))
-        padding = (frames[-1],) * (self.info.chunk - len(frames))
-        return Job(session, frames + padding, index, controls)
 
     def _open_stream(self, session: EngineSession) -> bool:
         if session.parcel is None:
@@ -249,6 +263,8 @@ class Engine:
         assert session.last_planes is not None, "the filter never holds a stream's first chunk"
         repeated = emission.landing is None
         now = self._clock.now()
+        if entry.due is not None:
+            session.telemetry.due(now, entry.due - now, len(entry.stamps))
         for number, stamp in enumerate(entry.stamps):
             pixels = session.last_planes if repeated else planes[number]
             size = (session.config.width, session.config.height)
@@ -270,7 +286,7 @@ class Engine:
             raise
         except Exception as error:
             _log.exception("%s of pipeline %s failed", what, self.info.name)
-            self._retire([])
+            self._retire()
             reason = f"{self.info.name}: {error or type(error).__name__}"
             for session in sessions:
                 self._end(session, reason)
@@ -282,6 +298,7 @@ class Engine:
         if gone is None:
             return
         session.mailbox.close()
+        self._agenda.leave(self._clock.now(), session)
         if session.stream is not None:
             stream, session.stream = session.stream, None
             self._guard([], "close", lambda: self._pipeline.close(stream))
@@ -312,7 +329,9 @@ class Engine:
             HostRefused: all places are taken, or a size that the pipeline does not take.
         """
         check_size(self.info, config)
-        mailbox = Mailbox(self.info.chunk, lossless=lossless, on_change=self._wake)
+        mailbox = Mailbox(
+            self.info.chunk, lossless=lossless, on_change=self._wake, now=self._clock.now
+        )
         with self._lock:
             places = self._config.max_sessions
             if len(self._sessions) + len(self._arrivals) >= places:
@@ -367,7 +386,7 @@ class Engine:
 
     def wait_time(self) -> float | None:
         """Seconds until something is due without new input; None when nothing is."""
-        due = next_due(self._sessions.values())
+        due = self._agenda.next_due(self._sessions.values())
         return None if due is None else max(0.0, due - self._clock.now())
 
     def warm_up(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from .frames import Frame
@@ -14,6 +15,24 @@ Item = TypeVar("Item")
 
 def _nothing() -> None:
     return None
+
+
+def _no_time() -> float:
+    return 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The chunk that `Mailbox.take_chunk` would give.
+
+    Attributes:
+        number: of its last frame, counted from 1; another number is another chunk.
+        arrived: when that frame was put in, in seconds of the mailbox's clock.
+    """
+
+    number: int
+    arrived: float
+    frames: tuple[Frame, ...]
 
 
 class Mailbox:
@@ -33,20 +52,31 @@ class Mailbox:
         chunk: T, frames in a chunk.
         lossless: keep every frame instead of the newest.
         on_change: called after each put, `end` and `close`, outside the lock; wakes the engine.
+        now: what arrivals are stamped with.
     """
 
     def __init__(
-        self, chunk: int, *, lossless: bool = False, on_change: Callable[[], None] = _nothing
+        self,
+        chunk: int,
+        *,
+        lossless: bool = False,
+        on_change: Callable[[], None] = _nothing,
+        now: Callable[[], float] = _no_time,
     ) -> None:
         if chunk < 1:
             raise ValueError(f"a chunk has at least one frame; got {chunk}")
         self.chunk = chunk
         self._lossless = lossless
+        self._now = now
+        self._count = 0
+        self._arrived = 0.0
         self._on_change = on_change
         self._frames: deque[Frame] = deque()
         self._room = threading.Condition(threading.Lock())
         self._ended = False
         self.superseded = 0
+        self.taken = 0
+        """Number of the last frame that was taken."""
 
     def put(self, frame: Frame, timeout: float | None = 0.0) -> bool:
         """Hand a frame in. Returns False when it was not taken (ended, or full and lossless).
@@ -61,17 +91,37 @@ class Mailbox:
             if self._ended or (self._lossless and not self._can_take()):
                 return False
             self._frames.append(frame)
+            self._count += 1
+            self._arrived = self._now()
             if not self._lossless and len(self._frames) > self.chunk:
                 self._frames.popleft()
                 self.superseded += 1
         self._on_change()
         return True
 
-    def take_chunk(self) -> tuple[Frame, ...] | None:
-        """The next T frames, or the rest once the input ended, or None while there are too few."""
+    @property
+    def lossless(self) -> bool:
+        """Whether every frame is kept."""
+        return self._lossless
+
+    def head(self, known: int = 0) -> Head | None:
+        """The chunk that waits, of a live mailbox; None when there is none, or its number is no
+        higher than `known`."""
         with self._room:
-            if not self._ready():
+            if not self._ready() or self._count <= known:
                 return None
+            return Head(self._count, self._arrived, tuple(self._frames))
+
+    def take_chunk(self, number: int | None = None) -> tuple[Frame, ...] | None:
+        """The next T frames, or the rest once the input ended, or None while there are too few.
+
+        Args:
+            number: only take the chunk of this `Head.number`.
+        """
+        with self._room:
+            if not self._ready() or (number is not None and number != self._count):
+                return None
+            self.taken = self._count
             taken = tuple(self._frames.popleft() for _ in range(min(self.chunk, len(self._frames))))
             self._room.notify_all()
             return taken

@@ -20,6 +20,7 @@ from .frames import Frame, Stamp
 from .handoff import Mailbox
 from .host import Event, HostRefused, Listener, Output, SessionState
 from .pipeline import PipelineInfo, StreamConfig
+from .scheduling.tasks import Standing
 from .similarity import SimilarityFilter
 from .telemetry import SessionTelemetry
 
@@ -99,11 +100,13 @@ class Entry:
             held back, which comes out as a repeat of the picture before it.
         stamps: of its source frames, one for each picture that will leave.
         epoch: of the controls that it went in with.
+        due: when it should be out (monotonic seconds); None when nobody waits for it.
     """
 
     index: int | None
     stamps: tuple[Stamp, ...]
     epoch: int
+    due: float | None = None
 
 
 @dataclass(slots=True)
@@ -127,6 +130,8 @@ class EngineSession:
     last_planes: npt.NDArray[np.uint8] | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
     closing: str | None = None
+    standing: Standing | None = None
+    """Where it stands on the ladder, as its viewer was told; None for a file."""
     parking: Callable[[Parcel], None] | None = None
     """Who wants this session's things, to move it to another device."""
     suspect: bool = False
@@ -157,6 +162,10 @@ class EngineSession:
         numbers = self.telemetry.snapshot(now, interval, self.mailbox.superseded)
         numbers["queue"] = len(self.mailbox) + len(self.entries)
         numbers["epoch"] = self.controls.epoch
+        if self.standing is not None:
+            numbers["rung"] = self.standing.rung
+            numbers["rung_name"] = self.standing.name
+            numbers["rung_reason"] = self.standing.reason
         if "steps" in self.controls.values:
             numbers["steps"] = self.controls["steps"]
         return numbers

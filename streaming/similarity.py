@@ -10,6 +10,7 @@ number is a pure function of (seed, chunk), so a run can be repeated.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +69,15 @@ def uniform(seed: int, index: int) -> float:
     return ((x ^ (x >> 31)) >> 11) / float(1 << 53)
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the filter thinks of a chunk, before it is known whether the chunk has its turn."""
+
+    still: bool
+    thumb: Thumb
+    epoch: int
+
+
 class SimilarityFilter:
     """Decides chunk by chunk whether to work on it or to repeat the last picture.
 
@@ -91,7 +101,13 @@ class SimilarityFilter:
         self._skips = 0
 
     def skips(self, frames: Sequence[Frame], epoch: int) -> bool:
-        """Whether this chunk may be left out. Called once for each chunk, in order.
+        """Whether this chunk may be left out. Called once for each chunk, in order."""
+        verdict = self.judge(frames, epoch)
+        self.accept(verdict)
+        return verdict.still
+
+    def judge(self, frames: Sequence[Frame], epoch: int) -> Verdict:
+        """What to do with a chunk, without remembering it: a newer one may still take its place.
 
         Args:
             frames: the chunk's frames, all of one size.
@@ -99,18 +115,21 @@ class SimilarityFilter:
                 after a pause of this filter, as switching it on is such a change.
         """
         thumbs = [thumbnail(frame) for frame in frames]
-        skip = (
+        still = (
             self._reference is not None
             and epoch == self._epoch
             and self._skips < self._max_skips
             and uniform(self._seed, self._count) < self._probability(thumbs)
         )
+        return Verdict(still, thumbs[-1], epoch)
+
+    def accept(self, verdict: Verdict) -> None:
+        """The chunk had its turn and was treated so."""
         self._count += 1
-        self._epoch = epoch
-        self._skips = self._skips + 1 if skip else 0
-        if not skip:
-            self._reference = thumbs[-1]
-        return skip
+        self._epoch = verdict.epoch
+        self._skips = self._skips + 1 if verdict.still else 0
+        if not verdict.still:
+            self._reference = verdict.thumb
 
     def remembered(self) -> tuple[Thumb | None, tuple[int, int, int, int]]:
         """All that it decides by: the last chunk that passed, and its seed and counters."""

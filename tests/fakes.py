@@ -27,6 +27,7 @@ from millrace.streaming.pipeline import (
     StreamConfig,
     Work,
 )
+from millrace.streaming.scheduling.costs import CostTable
 from millrace.streaming.session import EngineSession
 
 SIZE = (16, 16)
@@ -181,11 +182,16 @@ class Rig:
     """An engine around a pipeline with a hand-turned clock and the sessions opened on it."""
 
     def __init__(
-        self, pipeline: Pipeline, *, max_sessions: int = 16, overlap: bool = False
+        self,
+        pipeline: Pipeline,
+        *,
+        max_sessions: int = 16,
+        overlap: bool = False,
+        costs: CostTable | None = None,
     ) -> None:
         self.clock = ManualClock(100.0)
-        config = EngineConfig(max_sessions=max_sessions, overlap=overlap)
-        self.engine = Engine(pipeline, config, self.clock)
+        config = EngineConfig(max_sessions=max_sessions, overlap=overlap, choose_order=True)
+        self.engine = Engine(pipeline, config, self.clock, costs=costs)
         self._names = itertools.count()
 
     def open(

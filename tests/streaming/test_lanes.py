@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
 import torch
@@ -205,6 +206,10 @@ def levels_left_out(stream: list[Entry], exits: dict[int, int]) -> list[Entry]:
     return [replace(e, steps=min(e.steps, exits.get(e.index, e.steps))) for e in stream]
 
 
+def stops_at(most: int, slot: int, passes: int) -> bool:
+    return passes < most
+
+
 @settings(max_examples=25, deadline=None)
 @given(exits=st.dictionaries(st.integers(0, CHUNKS - 1), st.integers(1, 4)))
 def test_an_early_exit_equals_having_asked_for_fewer_steps(
@@ -215,7 +220,7 @@ def test_an_early_exit_equals_having_asked_for_fewer_steps(
     for entry in stream:
         lanes.enter(0, entry)
         most = exits.get(entry.index, 4)
-        done = lanes.complete(0, go_on=lambda slot, passes, most=most: passes < most)
+        done = lanes.complete(0, go_on=partial(stops_at, most))
         out.update({f.index: f.latent.clone() for f in done})
     assert_same(out, run_batched(make(dit), 0, levels_left_out(stream, exits)))
 
@@ -267,7 +272,10 @@ def test_the_order_of_passes_may_change_in_mid_stream(
 
 def test_rows_of_all_streams_share_one_forward(dit: CausalDiT) -> None:
     calls: list[tuple[int, int | None]] = []
-    tell = lambda rows, past: calls.append((rows, past))  # noqa: E731
+
+    def tell(rows: int, past: int | None) -> None:
+        calls.append((rows, past))
+
     lanes = Lanes(dit, 4, SIGMAS, (1, 4, 4), passed=tell)
     for slot in (0, 1, 3):
         lanes.enter(slot, entries(slot, [2], [1])[0])

@@ -1,0 +1,63 @@
+"""How long the stages of a launch took, without waiting for the device while it works."""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+import torch
+
+from .clock import Clock
+
+Stage = Literal["encode", "pass", "decode", "commit"]
+Lap = tuple[Stage, int, int | None, float]
+"""Stage, rows, window, seconds."""
+
+
+class Stopwatch:
+    """Marks the ends of stages: with the clock, or on a GPU with events in its own queue, which
+    are read when the work is over.
+
+    Args:
+        clock: monotonic time.
+        device: that the work runs on.
+    """
+
+    def __init__(self, clock: Clock, device: torch.device) -> None:
+        self._clock = clock
+        self._cuda = device if device.type == "cuda" else None
+        self._begun = self._moment()
+        self._marks: list[tuple[Stage, int, int | None, float | torch.cuda.Event]] = []
+
+    def mark(self, stage: str, rows: int, window: int | None) -> None:
+        """A stage is over (see `Work.mark`)."""
+        self._marks.append((cast(Stage, stage), rows, window, self._moment()))
+
+    def __len__(self) -> int:
+        return len(self._marks)
+
+    def laps(self) -> list[Lap]:
+        """Each stage's time. Decoding in parts counts as one. Waits until the work is over."""
+        laps: list[Lap] = []
+        before = self._begun
+        for stage, rows, window, end in self._marks:
+            seconds = _between(before, end)
+            before = end
+            if stage == "decode" and laps and laps[-1][0] == "decode":
+                rows, seconds = max(rows, laps[-1][1]), seconds + laps.pop()[3]
+            laps.append((stage, rows, window, seconds))
+        return laps
+
+    def _moment(self) -> float | torch.cuda.Event:
+        if self._cuda is None:
+            return self._clock.now()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self._cuda))
+        return event
+
+
+def _between(start: float | torch.cuda.Event, end: float | torch.cuda.Event) -> float:
+    if isinstance(start, float) and isinstance(end, float):
+        return end - start
+    assert not isinstance(start, float) and not isinstance(end, float)
+    end.synchronize()
+    return start.elapsed_time(end) / 1e3
