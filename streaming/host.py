@@ -36,6 +36,8 @@ class HostInfo:
     threads: int
     choices: tuple[str, ...] = ()
     """One sentence for each choice that was made at start, with the measured reason."""
+    devices: tuple[str, ...] = ()
+    """All devices, where there are several."""
     gpus: int = 0
     """CUDA devices of this machine."""
     portable: bool = False

@@ -220,6 +220,16 @@ class WorkerHost:
             atexit.unregister(self.stop)
 
     @property
+    def state(self) -> str:
+        """ "starting", "live", "restarting", "failed" (for good) or "stopped"."""
+        return self._state()
+
+    @property
+    def failure(self) -> str:
+        """Why it will never be live again, or nothing."""
+        return self._failure or ""
+
+    @property
     def restarts(self) -> Restarts:
         """How often a worker may die before this host gives up."""
         return self._watcher.restarts

@@ -122,7 +122,10 @@ class Worker:
             built = assemble(start.options, self._clock, self._wake.set)
         self._engine = built.engine
         built.engine.watch_launches = self._mark.write
-        self._send(Started(replace(built.info, portable=built.engine.portable)))
+        import torch
+
+        gpus = torch.cuda.device_count()
+        self._send(Started(replace(built.info, portable=built.engine.portable, gpus=gpus)))
         # What exists now stays for good: never look through it for garbage again.
         gc.collect()
         gc.freeze()

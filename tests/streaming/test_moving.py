@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-import torch
-from fakes import Collector, FakePipeline, FakeStream, Rig, make_frame, run_alone
+from fakes import Collector, FakePipeline, Rig, make_frame, run_alone
 from millrace.streaming.moving import Parcel
-from millrace.streaming.pipeline import StreamConfig
+from moving_fakes import MovingPipeline
 
 FRAMES = [make_frame(i, seed=3) for i in range(24)]
-
-
-class MovingPipeline(FakePipeline):
-    """A fake whose streams can be saved."""
-
-    def save(self, stream: FakeStream) -> Mapping[str, npt.NDArray[Any]]:
-        assert not stream.held
-        numbers = np.array([stream.resets, stream.given])
-        return {"memory": stream.memory.numpy().copy(), "numbers": numbers}
-
-    def load(self, config: StreamConfig, saved: Mapping[str, npt.NDArray[Any]]) -> FakeStream:
-        stream = self.open(config)
-        stream.memory = torch.from_numpy(saved["memory"].copy())
-        stream.resets, stream.given = (int(number) for number in saved["numbers"])
-        return stream
 
 
 def feed(rig: Rig, session: Any, frames: list[Any]) -> None:
