@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
 
+import numpy.typing as npt
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
@@ -21,6 +24,7 @@ from .controls import Controls
 from .lanes import Entry, Finished
 from .motion import NoiseController
 from .pipeline import PipelineContext, Result, StreamConfig, Work
+from .portable import Arrays, facts_of, facts_to_array, load_rows, save_rows, to_array
 from .prompts import Prompt, PromptLibrary
 from .tiny_info import ENTRY_NOISE, SIGMAS, STRIDE, TINY_INFO
 
@@ -78,6 +82,34 @@ class VideoDiffusion:
 
     def close(self, stream: Stream) -> None:
         stream.bank.give_back(stream.slot)
+
+    def save(self, stream: Stream) -> dict[str, npt.NDArray[Any]]:
+        """See `pipeline.Portable`."""
+        assert not stream.bank.lanes.in_flight(stream.slot)
+        arrays = save_rows(stream.bank, stream.slot)
+        arrays["noise"] = to_array(torch.as_tensor(stream.noise))
+        if stream.last_frame is not None:
+            arrays["last_frame"] = to_array(stream.last_frame)
+        facts = {"size": stream.bank.size, "resets": stream.resets, "wish": stream.wish}
+        return {**arrays, "facts": facts_to_array(facts)}
+
+    @torch.inference_mode()
+    def load(self, config: StreamConfig, saved: Arrays) -> Stream:
+        """See `pipeline.Portable`."""
+        facts = facts_of(saved["facts"])
+        height, width = facts["size"]
+        device = self.model.bank.device
+        noise = torch.from_numpy(saved["noise"]).to(device)
+        stream = Stream((config.height, config.width), *self._place((height, width)), noise)
+        load_rows(stream.bank, stream.slot, saved)
+        stream.resets = facts["resets"]
+        if "last_frame" in saved:
+            stream.last_frame = torch.from_numpy(saved["last_frame"]).to(device)
+        if facts["wish"] is not None:
+            prompt, strength = facts["wish"]
+            wish = {"prompt": prompt, "strength": strength}
+            self._prompt(stream, Controls(MappingProxyType(wish)))
+        return stream
 
     @torch.inference_mode()
     def step(self, batch: Sequence[Work]) -> list[Result]:

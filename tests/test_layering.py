@@ -27,6 +27,7 @@ USES_TORCH = {
     "lanes",
     "motion",
     "offline",
+    "portable",
     "results",
     "transfer",
 }

@@ -93,7 +93,7 @@ def test_only_some_pipelines_can_move() -> None:
 def test_a_launch_names_its_sessions_until_it_is_over() -> None:
     rig = Rig(FakePipeline())
     told: list[tuple[str, ...]] = []
-    (one, _), (two, _) = rig.open(), rig.open()
+    (one, _), (two, _) = rig.open(lossless=True), rig.open(lossless=True)
     rig.engine.watch_launches = lambda ids: told.append(tuple(ids))
     one.mailbox.put(FRAMES[0])
     two.mailbox.put(FRAMES[0])
@@ -104,7 +104,7 @@ def test_a_launch_names_its_sessions_until_it_is_over() -> None:
 def test_a_suspect_steps_alone() -> None:
     rig = Rig(FakePipeline())
     told: list[tuple[str, ...]] = []
-    opened = [rig.open() for _ in range(4)]
+    opened = [rig.open(lossless=True) for _ in range(4)]
     rig.engine.watch_launches = lambda ids: told.append(tuple(ids))
     opened[1][0].suspect = True
     for session, _ in opened:
