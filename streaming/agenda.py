@@ -7,7 +7,7 @@ always get their turn. Pure scheduling: time is an argument.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from .frames import Frame
@@ -74,7 +74,7 @@ class Agenda:
     def __init__(
         self, info: PipelineInfo, scheduler: Scheduler, costs: CostTable, choose_order: bool
     ) -> None:
-        self._info = info
+        self._info = self._offered = info
         self._scheduler = scheduler
         self._costs = costs
         self._choose_order = choose_order
@@ -84,13 +84,18 @@ class Agenda:
         self._verdicts: dict[str, tuple[int, Verdict]] = {}
         self.look_again: float | None = None
 
+    def fix_quality(self, on: bool) -> None:
+        """Whether who joins from here on has no effort but the nominal one."""
+        efforts = self._info.efforts
+        self._offered = replace(self._info, efforts=efforts[:1] if on else efforts)
+
     # ---- who is there --------------------------------------------------------------------------
 
     def join(self, now: float, session: EngineSession) -> None:
         """A session came, or its controls changed."""
         if session.mailbox.lossless:
             return
-        profile = profile_of(self._info, session)
+        profile = profile_of(self._offered, session)
         self._epochs[session.id] = session.controls.epoch
         if self._profiles.get(session.id) != profile:
             self._profiles[session.id] = profile

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .agenda import Round, Sample
-from .batch import Emission, Job
+from .batch import Emission, Job, stamps
 from .pipeline import PipelineInfo
 from .scheduling.quotes import at_scale
 from .scheduling.tasks import Shape, Stage
 from .stopwatch import Stopwatch
+from .trace import Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,20 @@ class Flight:
     round: Round
     jobs: Sequence[Job] = ()
     watch: Stopwatch | None = None
+
+
+def draw(trace: Trace, device: str, flight: Flight) -> None:
+    """Record a launch that is over: its stages, one span each, for the device and each session."""
+    if flight.watch is None:
+        return
+    marks: list[tuple[str, float]] = []
+    at, passes = flight.watch.started, 0
+    for stage, _, _, seconds in flight.watch.laps():
+        at += seconds
+        passes += stage == "pass"
+        marks.append((f"pass {passes}" if stage == "pass" else stage, at))
+    rows = [(job.session.id, stamps(job.frames)) for job in flight.jobs]
+    trace.launch(device, rows, flight.watch.started, marks)
 
 
 class Books:

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from .agenda import Agenda, Round
-from .batch import Emission, Job, decode, encode, flush_job, stamps, take_repeats
-from .books import Books, Flight
+from .batch import Emission, Job, decode, encode, flush_job, take_repeats
+from .books import Books, Flight, draw
 from .clock import Clock
 from .config import EngineConfig
 from .controls import Controls
@@ -166,13 +166,10 @@ class Engine:
         if not watch:
             watch.mark("pass", len(jobs), None)
         emissions = decode(done)
-        watch.mark("decode", len(done), None)
+        if done:
+            watch.mark("decode", len(done), None)
         decoded = self._clock.now()
         self.totals.count("busy_seconds", "all", decoded - start)
-        if self.trace is not None:
-            marks = [("encode", encoded), ("model", stepped), ("decode", decoded)]
-            rows = [(job.session.id, stamps(job.frames)) for job in jobs]
-            self.trace.launch(self._config.device, rows, start, marks)
         for session in sessions:
             session.telemetry.stage(decoded, "encode", encoded - start)
             session.telemetry.stage(decoded, "model", stepped - encoded)
@@ -187,6 +184,8 @@ class Engine:
         keep = 1 if flight is not None and flight.emissions and self._config.overlap else 0
         while len(self._flying) > keep:
             done = self._flying.pop(0)
+            if self.trace is not None:
+                draw(self.trace, self._config.device, done)
             for emission in done.emissions:
                 if emission.session.id in self._sessions:
                     self._publish(emission)
@@ -371,6 +370,11 @@ class Engine:
         """The move was called off: go on where it stopped."""
         for frame in parcel.frames(session.config):
             session.mailbox.put(frame)
+
+    def fix_quality(self, on: bool) -> None:
+        """Whether sessions that join from here on get the nominal effort or nothing: to measure the
+        model and not the ladder."""
+        self._agenda.fix_quality(on)
 
     def stats(self) -> dict[str, dict[str, Any]]:
         """Numbers of each session, by its id."""

@@ -25,6 +25,7 @@ class Stopwatch:
     def __init__(self, clock: Clock, device: torch.device) -> None:
         self._clock = clock
         self._cuda = device if device.type == "cuda" else None
+        self.started = clock.now()
         self._begun = self._moment()
         self._marks: list[tuple[Stage, int, int | None, float | torch.cuda.Event]] = []
 
