@@ -20,15 +20,20 @@ MAY_IMPORT = {
     "app": {"app", "streaming", "models", "kernels", "assets"},
 }
 USES_TORCH = {
+    "banks",
     "batch",
+    "books",
     "calibrate",
     "diffusion",
     "engine",
+    "intake",
     "lanes",
     "motion",
     "offline",
     "portable",
+    "prompts",
     "results",
+    "stopwatch",
     "transfer",
 }
 """Modules of streaming/ that may load torch. Whatever is not named here must not."""
