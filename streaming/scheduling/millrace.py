@@ -26,6 +26,8 @@ CLASS_WORTH = {"best-effort": 1e-3, "standard": 1.0, "guaranteed": 1e3}
 """Factors so far apart that a class gives way wholly before the next one does at all."""
 TRUST = 0.2
 """Weight of the newest price of device time in its average."""
+STARVED_S = 1.0
+"""After so long without a launch the device is tried again, whatever its costs are said to be."""
 BEHIND_S = 0.003
 """A launch that is late by less than this against its plan goes on as planned."""
 
@@ -84,6 +86,28 @@ class Millrace:
     # ---- the plan ------------------------------------------------------------------------------
 
     def plan(self, now: float, desk: Desk) -> Plan:
+        plan = self._decide(now, desk)
+        if plan.launch or now - self._began < STARVED_S:
+            return plan
+        return self._probe(now, desk, plan)
+
+    def _probe(self, now: float, desk: Desk, plan: Plan) -> Plan:
+        """Nothing could be done in time for long. What is known of the costs may be wrong, and only
+        a launch can tell: the most urgent chunk with the least effort, late as it may be."""
+        waiting = [
+            task
+            for task in desk.waiting()
+            if not task.still and self._places[task.session].group and task.released <= now
+        ]
+        if not waiting:
+            return plan
+        task = min(waiting, key=lambda task: task.deadline)
+        launch = (assign(desk, task, self._places[task.session].group[-1]),)
+        holds = tuple(hold for hold in plan.holds if hold[0] is not task)
+        self._began = now
+        return Plan(launch, holds, predict(desk, launch))
+
+    def _decide(self, now: float, desk: Desk) -> Plan:
         asking = [seat for seat in desk.seats.values() if seat.asks(now)]
         self._load.review(now, desk, asking, self._outlook.alike(asking))
         alone = len(asking) <= 1
