@@ -22,6 +22,7 @@ from ..streaming.controls import ControlError
 from ..streaming.host import Event, Output, Session
 from ..streaming.pacing import Pacer
 from . import channel, colour, encoders, rtc_patches
+from .manners import FAULTS, FAULTS_S, SILENCE_S, Deafness, Faults, Silence
 from .offers import SDP_ERRORS, BadOffer, prefer
 from .settings import ServerSettings
 from .stamps import Stamps
@@ -31,7 +32,9 @@ from .tracks import Counts, Inbound, OutTrack, Sent
 log = logging.getLogger(__name__)
 
 
-Cause = Literal["viewer", "lost", "timeout", "engine", "fault", "refused", "shutdown"]
+Cause = Literal[
+    "viewer", "lost", "timeout", "engine", "fault", "refused", "shutdown", "deaf", "malformed"
+]
 """Why a peer was closed, for counting; the sentence beside it is for people."""
 STATS_EVERY = 0.5
 """Seconds between two statistics messages to the page."""
@@ -75,6 +78,8 @@ class Peer:
         pacer: Pacer[Output] = Pacer(shared.settings.fps, shared.chunk)
         self.track = OutTrack(shared.clock, self.counts, pacer, self._on_sent)
         self._pending: list[str] = []
+        self._faults, self._silence, self._deafness = Faults(), Silence(), Deafness()
+        self._received: Callable[[], int] = lambda: 0
         pc.on("connectionstatechange", self._on_state)
         pc.on("datachannel", self._on_channel)
 
@@ -112,6 +117,8 @@ class Peer:
         self._inbound = Inbound(
             session, self._shared.clock, self._shared.executor, self.counts, colours
         )
+        self._inbound.on_too_fast = self._too_fast
+        self._received = rtc_patches.count_reports(video.sender)
         self._spawn(self._inbound.run(video.receiver.track))
         self._spawn(self._report())
         return rtc_patches.with_start_bitrate(self.pc.localDescription.sdp, bitrate)
@@ -187,6 +194,9 @@ class Peer:
             self._obey(channel.parse(text))
         except (channel.MessageError, ControlError) as error:
             self._send("error", message=str(error))
+            if self._faults.another(self._shared.clock.now()):
+                reason = f"{FAULTS} bad messages within {FAULTS_S:g} s; the last one: {error}"
+                self._end("malformed", reason)
 
     def _obey(self, message: channel.Message) -> None:
         assert self.session is not None and self._inbound is not None
@@ -213,11 +223,41 @@ class Peer:
         """Statistics and stamps to the page, until the peer closes."""
         while True:
             await asyncio.sleep(STATS_EVERY)
+            self._mind()
             if self._channel is None:
                 continue
             for name, batch in self._stamps.batches() if self._stamps else ():
                 self._send("stamps", clock=name, list=batch)
             self._send("stats", **self.stats())
+
+    def _mind(self) -> None:
+        """Tell a client what it does wrong, and give its place back when it takes nothing more."""
+        now, inbound, settings = self._shared.clock.now(), self._inbound, self._shared.settings
+        if inbound and self._silence.noticed(now, inbound.last, inbound.paused):
+            self._warn(
+                f"no picture has come from you for {SILENCE_S:g} s; the last one stands still "
+                "until the next comes"
+            )
+        waiting = self._channel.bufferedAmount if self._channel else 0
+        deaf = self._deafness.lasts(now, self._received(), waiting)
+        if self.counts.sent and deaf > settings.deaf_timeout:
+            self._end("deaf", f"you took no picture for {settings.deaf_timeout:g} s")
+
+    def _too_fast(self) -> None:
+        assert self.session is not None
+        self._warn(
+            f"you send more than the {self.session.config.fps:g} pictures a second that were "
+            "agreed on; the others are let go"
+        )
+
+    def _warn(self, message: str) -> None:
+        self._send("event", event="error", message=message, data={})
+
+    def _end(self, cause: Cause, reason: str) -> None:
+        """Close because of what the client did, and say so first."""
+        if not self.closed:
+            self._send("event", event="closed", message=reason, data={})
+            self._spawn(self.close(cause, reason))
 
     def stats(self) -> Mapping[str, Any]:
         """The session's numbers with those of the transport merged in."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi import Path as PathParameter
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,6 +20,7 @@ from .metrics import CONTENT_TYPE, Metrics
 from .offers import BadOffer
 from .rtc import Offer, Rtc
 from .settings import ServerSettings
+from .viewers import viewer_of
 
 SCRIPTS = (
     "page.js",
@@ -35,6 +37,8 @@ CLIENT = dict.fromkeys(SCRIPTS, "text/javascript") | dict.fromkeys(STYLES, "text
 """The only files of this package that are served; a request picks one by name, never by path."""
 PICTURES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 CLIP = "clip.mp4"
+RETRY_S = 5
+"""When to try again where the host has no estimate."""
 
 SessionId = Annotated[str, PathParameter(min_length=1, max_length=64, pattern=r"^[\w-]+$")]
 
@@ -59,6 +63,7 @@ class AnswerBody(BaseModel):
     type: str = "answer"
     width: int
     height: int
+    state: str = Field(description='"queued" while there is no place yet')
 
 
 class Failure(BaseModel):
@@ -88,23 +93,36 @@ def api(host: Host, info: HostInfo, rtc: Rtc, settings: ServerSettings) -> APIRo
         return describe(info, settings)
 
     @router.post("/sessions", status_code=201)
-    async def open_session(body: OfferBody) -> AnswerBody:
+    async def open_session(body: OfferBody, request: Request) -> AnswerBody:
         """Answer a WebRTC offer with a new session.
 
         The offer holds one video section and a data channel named `control`; the answer holds all
         candidates of the server.
         """
+        viewer = viewer_of(request.scope)
         config = StreamConfig(
-            body.width or settings.width, body.height or settings.height, body.fps or settings.fps
+            body.width or settings.width,
+            body.height or settings.height,
+            body.fps or settings.fps,
+            user=viewer.user,
+            service=viewer.service,
+            weight=viewer.weight,
         )
         try:
             check_size(config, info)
             answer = await rtc.open(Offer(body.sdp, config, body.controls))
         except HostRefused as error:
-            raise HTTPException(503, str(error), {"Retry-After": "5"}) from None
+            wait = math.ceil(error.retry_s or RETRY_S)
+            raise HTTPException(503, str(error), {"Retry-After": str(wait)}) from None
         except (BadOffer, ControlError, SizeError) as error:
             raise HTTPException(400, str(error)) from None
-        return AnswerBody(id=answer.id, sdp=answer.sdp, width=config.width, height=config.height)
+        return AnswerBody(
+            id=answer.id,
+            sdp=answer.sdp,
+            width=config.width,
+            height=config.height,
+            state=answer.state,
+        )
 
     @router.get("/sessions")
     async def list_sessions() -> list[dict[str, Any]]:
@@ -159,11 +177,16 @@ def probes(host: Host, info: HostInfo, metrics: Metrics) -> APIRouter:
         return {"status": "ok"}
 
     @router.get("/readyz")
-    async def ready(response: Response) -> dict[str, str]:
-        """Sessions can be opened: 200, or 503 while the worker is down."""
-        state = str(host.stats().get("worker", {}).get("state", "live"))
+    async def ready(response: Response) -> dict[str, Any]:
+        """Sessions can be opened: 200, or 503 while no device is up. `devices` says how each one
+        is; `status` is "degraded" while some but not all are up."""
+        stats = host.stats()
+        state = str(stats.get("worker", {}).get("state", "live"))
         response.status_code = 200 if state == "live" else 503
-        return {"status": state, "pipeline": info.pipeline.name}
+        devices = stats.get("devices", [])
+        if state == "live" and any(device["state"] != "live" for device in devices):
+            state = "degraded"
+        return {"status": state, "pipeline": info.pipeline.name, "devices": devices}
 
     @router.get("/metrics")
     async def scrape() -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import threading
@@ -45,6 +46,7 @@ class Answer:
 
     id: str
     sdp: str
+    state: str = "opening"
 
 
 class Rtc:
@@ -117,18 +119,17 @@ class Rtc:
         pc = RTCPeerConnection(peer_configuration(self._settings.ice_servers))
         peer = Peer(pc, self._shared, self._forget)
         self._unfinished.add(peer)
-        try:
+        async with contextlib.AsyncExitStack() as unless_all_goes_well:
+            unless_all_goes_well.push_async_callback(peer.close, "refused", "the offer was refused")
             session = await self.loop.run_in_executor(
                 self._calls, self._host.open, offer.config, peer.listen, offer.changes
             )
             sdp = await peer.answer(offer.sdp, session)
-        except BaseException:
-            await peer.close("refused", "the offer was refused")
-            raise
+            unless_all_goes_well.pop_all()
         self._peers[peer.id] = peer
         self.opened += 1
         self.loop.call_later(self._settings.connect_timeout, self._expire, peer)
-        return Answer(peer.id, sdp)
+        return Answer(peer.id, sdp, session.state)
 
     def _expire(self, peer: Peer) -> None:
         if not peer.closed and peer.state in ("new", "connecting"):

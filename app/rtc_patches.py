@@ -9,6 +9,7 @@ for each that fails when an upgrade moves those parts or makes the change unnece
 - `ReceiverClock`: which wall time of the sender a received frame was captured at.
 - `limit_gathering`: a STUN server that does not answer holds nobody up.
 - `sent_origin`: which RTP timestamp a sent frame carried.
+- `count_reports`: whether the other side still receives what it is sent.
 - `with_start_bitrate`: the browser starts sending at full quality.
 
 The encoders are in `encoders.py`.
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,7 +27,7 @@ from aiortc import RTCPeerConnection, RTCRtpReceiver, RTCRtpSender
 from aiortc.codecs import is_rtx
 from aiortc.jitterbuffer import JitterBuffer, JitterFrame
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
-from aiortc.rtp import AnyRtcpPacket, RtcpSrPacket, RtpPacket
+from aiortc.rtp import AnyRtcpPacket, RtcpRrPacket, RtcpSrPacket, RtpPacket
 
 RTP_RATE = 90_000
 """RTP clock of every video payload (RFC 3551 section 5)."""
@@ -225,6 +227,22 @@ def packets_sent(sender: RTCRtpSender) -> int:
 
 
 _RTPMAP = re.compile(r"^a=rtpmap:(\d+) (VP8|H264)/90000$", re.IGNORECASE)
+
+
+def count_reports(sender: RTCRtpSender) -> Callable[[], int]:
+    """Counts the other side's reports on what it receives; aiortc keeps only the last one, without
+    a monotonic time. Returns what tells the count."""
+    handle = sender._handle_rtcp_packet
+    count = 0
+
+    async def counted(packet: AnyRtcpPacket) -> None:
+        nonlocal count
+        if isinstance(packet, (RtcpRrPacket, RtcpSrPacket)):
+            count += any(report.ssrc == sender._ssrc for report in packet.reports)
+        await handle(packet)
+
+    sender._handle_rtcp_packet = counted  # type: ignore[method-assign]
+    return lambda: count
 
 
 def with_start_bitrate(sdp: str, bitrate: int) -> str:

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .settings import ServerSettings, is_loopback
+from .viewers import GUEST, Pass
 
 COOKIE = "millrace_access"
 MAX_BODY = 1 << 18
@@ -42,8 +43,10 @@ class Gate:
 
     def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
         self._app = app
-        self._token = settings.token
-        self._cookie = cookie_value(settings.token)
+        own = (Pass("", settings.token),) if settings.token else ()
+        self._passes = {cookie_value(one.token): one for one in (*own, *settings.passes)}
+        # Without a token of its own a server on loopback takes guests too.
+        self._guests = not settings.token and is_loopback(settings.host)
         self._check_host = is_loopback(settings.host)
         self._hosts = {h.lower() for h in settings.allowed_hosts}
 
@@ -57,10 +60,11 @@ class Gate:
             await _refuse(scope, send, 403, refusal)
         elif _too_large(scope, headers):
             await _refuse(scope, send, 413, f"the request is larger than {MAX_BODY} bytes")
-        elif not self._token or self._known(headers):
-            await self._admit(scope, receive, send)
-        elif scope["type"] == "http" and (given := _query_token(scope)) is not None:
+        elif self._passes and scope["type"] == "http" and (given := _query_token(scope)):
             await self._log_in(scope, send, given)
+        elif (shown := self._shown(headers)) is not None or self._guests:
+            scope.setdefault("state", {})["pass"] = shown or GUEST
+            await self._admit(scope, receive, send)
         else:
             await _refuse(scope, send, 401, "this server asks for its token", headers)
 
@@ -95,18 +99,25 @@ class Gate:
             return ""
         return "requests from pages of other sites are refused"
 
-    def _known(self, headers: dict[str, str]) -> bool:
+    def _shown(self, headers: dict[str, str]) -> Pass | None:
+        """What the request's token is good for; None when it shows none that is known."""
         kind, _, given = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and _same(given.strip(), self._token):
-            return True
+        if kind.lower() == "bearer" and (known := self._of(cookie_value(given.strip()))):
+            return known
         try:
             cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
         except CookieError:
-            return False
-        return cookie is not None and _same(cookie.value, self._cookie)
+            return None
+        return self._of(cookie.value) if cookie is not None else None
+
+    def _of(self, value: str) -> Pass | None:
+        """All are compared, each in the same time, so that nothing can be learned from it."""
+        found = [one for mine, one in self._passes.items() if _same(value, mine)]
+        return found[0] if found else None
 
     async def _log_in(self, scope: Scope, send: Send, given: str) -> None:
-        if not _same(given, self._token):
+        value = cookie_value(given)
+        if self._of(value) is None:
             await _refuse(scope, send, 401, "the token is wrong", dict(accept="text/html"))
             return
         pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
@@ -114,7 +125,7 @@ class Gate:
         # A path that begins with two slashes would be read as another host.
         path = "/" + scope["path"].lstrip("/")
         secure = "; Secure" if scope.get("scheme") == "https" else ""
-        cookie = f"{COOKIE}={self._cookie}; Path=/; HttpOnly; SameSite=Lax{secure}"
+        cookie = f"{COOKIE}={value}; Path=/; HttpOnly; SameSite=Lax{secure}"
         headers = [
             (b"location", (path + (f"?{rest}" if rest else "")).encode("ascii", "ignore")),
             (b"set-cookie", cookie.encode()),

@@ -22,6 +22,7 @@ from .rtc import Rtc
 from .security import Gate
 from .settings import ServerSettings
 from .tracing import trace_routes
+from .viewers import Viewers
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ def create_app(host: Host, settings: ServerSettings, info: HostInfo | None = Non
     app.include_router(trace_routes(host, rtc.recorder))
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_middleware(Viewers)
     app.add_middleware(Gate, settings=settings)
     app.state.rtc = rtc
     ui.mount(app, info)

@@ -7,6 +7,8 @@ from ipaddress import ip_address
 from typing import Literal
 
 from .ice import IceServer
+from .manners import DEAF_S
+from .viewers import Pass
 
 Codec = Literal["auto", "vp8", "h264"]
 
@@ -18,6 +20,7 @@ class ServerSettings:
     Attributes:
         host, port: where to listen. Port 0 picks a free one.
         token: what every request must show; needed for any address but loopback.
+        passes: further tokens, each with its own class of service.
         width, height, fps: size and rate of a session when the page does not ask for another.
         ice_servers: STUN and TURN servers, given to both sides.
         codec: video codec towards the browser; "auto" takes the browser's first choice.
@@ -28,6 +31,7 @@ class ServerSettings:
         encode_threads: threads that encode video.
         gather_timeout: seconds that STUN and TURN servers have to answer before a session opens
             without them.
+        deaf_timeout: seconds without a sign that pictures are received, until a session is freed.
         connect_timeout: seconds until a session whose browser never connects is freed.
     """
 
@@ -45,9 +49,11 @@ class ServerSettings:
     encode_threads: int = 2
     connect_timeout: float = 20.0
     gather_timeout: float = 0.9
+    deaf_timeout: float = DEAF_S
+    passes: tuple[Pass, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.token and not is_loopback(self.host):
+        if not self.token and not self.passes and not is_loopback(self.host):
             raise ValueError(
                 f"{self.host} can be reached from other machines: give a token with --token, "
                 "or listen on 127.0.0.1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -110,26 +111,26 @@ class Work:
         """Write a video; returns the report."""
         writer = files_out.VideoWriter(self._job.target, self._geometry.shown, self._video)
         count = 0
-        try:
-            with self._progress() as progress:
-                for output in self._outputs(self._frames()):
-                    pts = self._stamps.pop(output.frame.index)
-                    writer.write(self._geometry.restore(output.frame.planes), pts)
-                    count += 1
-                    progress.update()
-            if self._broken is None:
-                writer.finish()
-        except KeyboardInterrupt:
-            raise Interrupted(f"interrupted; {_left(writer.keep_partial())}") from None
-        except (OSError, FFmpegError) as error:
-            writer.discard()
-            raise CommandError(
-                f"{self._job.target} cannot be written: {error.strerror or error}; "
-                "the unfinished file was removed"
-            ) from error
-        except BaseException:
-            writer.discard()
-            raise
+        with contextlib.ExitStack() as unless_kept:
+            unless_kept.callback(writer.discard)
+            try:
+                with self._progress() as progress:
+                    for output in self._outputs(self._frames()):
+                        pts = self._stamps.pop(output.frame.index)
+                        writer.write(self._geometry.restore(output.frame.planes), pts)
+                        count += 1
+                        progress.update()
+                if self._broken is None:
+                    writer.finish()
+                unless_kept.pop_all()
+            except KeyboardInterrupt:
+                unless_kept.pop_all()
+                raise Interrupted(f"interrupted; {_left(writer.keep_partial())}") from None
+            except (OSError, FFmpegError) as error:
+                raise CommandError(
+                    f"{self._job.target} cannot be written: {error.strerror or error}; "
+                    "the unfinished file was removed"
+                ) from error
         if self._broken is not None:
             raise BrokenInput(f"{self._broken}; {_left(writer.keep_partial())}") from self._broken
         return self._report(count, writer.notes)

@@ -22,6 +22,7 @@ from ..streaming.host import Output, Session
 from ..streaming.pacing import Pacer
 from ..streaming.telemetry import Rate
 from .colour import WEBRTC, Colour, ColourWatch, to_webrtc
+from .manners import Rated
 from .rtc_patches import ReceiverClock
 
 TIME_BASE = Fraction(1, PTS_RATE)
@@ -111,14 +112,19 @@ class Inbound:
     """Of the pictures that arrive, dropped ones included."""
     paused: bool = False
     size: tuple[int, int] = (0, 0)
+    last: float | None = None
+    """When the last picture came (monotonic seconds)."""
+    on_too_fast: Callable[[], None] = lambda: None
+    """Called at the first picture that is let go because more come than were agreed on."""
 
     async def run(self, track: MediaStreamTrack) -> None:
         loop = asyncio.get_running_loop()
         width, height = self.session.config.width, self.session.config.height
+        rated = Rated(self.session.config.fps)
         while (picture := await self._newest(track)) is not None:
-            arrived = self.clock.now()
+            arrived = self.last = self.clock.now()
             self.rate.add(arrived)
-            if self.paused:
+            if self.paused or not self._agreed(rated, arrived):
                 continue
             self.size = (picture.width, picture.height)
             colour = self.colours.current or Colour.of(picture)
@@ -132,6 +138,16 @@ class Inbound:
             )
             self.counts.received += 1
             self.session.put(frame)
+
+    def _agreed(self, rated: Rated, now: float) -> bool:
+        """Whether a picture is within the agreed rate; the others cost nothing more."""
+        if rated.takes(now):
+            return True
+        drops = self.counts.drops
+        drops["too_fast"] = drops.get("too_fast", 0) + 1
+        if drops["too_fast"] == 1:
+            self.on_too_fast()
+        return False
 
     async def _newest(self, track: Any) -> av.VideoFrame | None:
         """The latest decoded picture; None when the track ended."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -36,8 +38,6 @@ def walk(
 def test_a_moved_stream_equals_one_that_stays(
     model: VideoModel, sequential: bool, dtype: torch.dtype
 ) -> None:
-    import copy
-
     own = copy.deepcopy(model).to(dtype)
     here, there = pipeline(own, sequential=sequential), pipeline(own, sequential=sequential)
     assert isinstance(here, Portable)
