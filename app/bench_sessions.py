@@ -142,12 +142,11 @@ def _run(
 @contextmanager
 def at_fixed_quality(engine: Engine) -> Iterator[None]:
     """Sessions that join meanwhile know no rung but the nominal one."""
-    before = engine.info
-    engine.info = replace(before, efforts=before.efforts[:1])
+    engine.fix_quality(True)
     try:
         yield
     finally:
-        engine.info = before
+        engine.fix_quality(False)
 
 
 def table(found: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -85,6 +85,7 @@ def verdict(
         delays += late
         drops.update({k: v for k, v in guest.numbers.get("drops", {}).items() if v})
     due = sum(one.due for one in accounts)
+    offered = sum(len(guest.offered) for guest in crowd.guests)
     rested = sum(drops[cause] for cause in (*STILL, "half_rate", "suspended"))
     missed = sum(one.late for one in accounts) + drops[LATE_DROP]
     still = sum(drops[cause] for cause in STILL)
@@ -102,7 +103,7 @@ def verdict(
         "goodput_fps": round(sum(one.on_time for one in accounts) / span, 2),
         "deadline_ms": round(deadline * 1e3, 2),
         "deadline_miss_rate": _share(missed, due - rested),
-        "superseded_rate": _share(drops["superseded"], due),
+        "superseded_rate": _share(drops["superseded"], offered),
         "e2e_ms": {name: _ms(percentile(delays, share)) for name, share in SHARES},
         "ttff_ms": {name: _ms(percentile(first_pictures(crowd), share)) for name, share in SHARES},
         "jitter_ms": _ms(percentile(sorted(gaps(crowd)), 0.95)),

@@ -160,7 +160,11 @@ class Worker:
     def _process(self) -> dict[str, Any]:
         worked = self._engine.totals.counted("busy_seconds")
         share = self._busy.of(self._clock.now(), worked)
-        return {**process_stats(), "busy_share": round(share, 4)}
+        return {
+            **process_stats(),
+            "busy_share": round(share, 4),
+            "interference": round(self._engine.costs.interference, 3),
+        }
 
     def _spans(self) -> tuple[Span, ...]:
         """What was recorded since the last answer; starts and stops as the web process asked."""

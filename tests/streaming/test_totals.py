@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from millrace.streaming.telemetry import SessionTelemetry
-from millrace.streaming.totals import HISTOGRAMS, TIMES, Ledger, Totals, added
+from millrace.streaming.totals import HISTOGRAMS, TIMES, BusyShare, Ledger, Tally, Totals, added
 
 
 @given(st.lists(st.floats(0, 5), max_size=40))
@@ -46,7 +46,7 @@ def test_a_ledger_never_falls_whenever_the_worker_dies(steps: list[int | None]) 
 
 
 def test_tallies_add_number_by_number() -> None:
-    one = {"drops": {"a": (1,)}, "x": {"all": (1, 2)}}
+    one: Tally = {"drops": {"a": (1,)}, "x": {"all": (1, 2)}}
     assert added(one, {"drops": {"a": (2,), "b": (5,)}}, one) == {
         "drops": {"a": (4,), "b": (5,)},
         "x": {"all": (2, 4)},
@@ -74,3 +74,13 @@ def test_a_session_counts_for_its_engine_too() -> None:
     assert tally["frames"] == {"made": (2,)} and tally["rung_changes"] == {"down": (2,)}
     assert sum(tally["slack_seconds"]["all"][:-1]) == 4
     assert set(tally["stage_seconds"]) == {"wait", "model", "total"}
+
+
+def test_the_busy_share_looks_back_some_seconds_only() -> None:
+    share = BusyShare(seconds=5.0)
+    assert share.of(0.0, 0.0) == 0.0
+    assert share.of(2.0, 1.0) == 0.5
+    for second in range(3, 20):
+        found = share.of(second, 1.0)
+    assert found == 0.0
+    assert share.of(20.0, 1.0 + 2.5) == pytest.approx(0.5)
