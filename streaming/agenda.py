@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from .expectations import busy_share, expect
 from .frames import Frame
 from .pipeline import NOMINAL, Effort, PipelineInfo
 from .scheduling.costs import CostTable
@@ -99,6 +100,7 @@ class Agenda:
         self._epochs[session.id] = session.controls.epoch
         if self._profiles.get(session.id) != profile:
             self._profiles[session.id] = profile
+            expect(self._costs, profile, Shape(*self._info.size, self._info.chunk))
             self._scheduler.join(now, profile)
 
     def leave(self, now: float, session: EngineSession) -> None:
@@ -215,24 +217,13 @@ class Agenda:
         passes = passes_of(profile, effort)
         if not self._choose_order:
             return None
-        if passes == 1 or self._load() < LOADED:
+        profiles = list(self._profiles.values())
+        if passes == 1 or busy_share(self._costs, profiles) < LOADED:
             return False
         one = self._costs.seconds("pass", profile.shape, 1, effort.window, 0.5)
         joined = self._costs.seconds("pass", profile.shape, passes, effort.window, 0.5)
         wait = (passes - 1) * profile.period + passes * joined
         return joined < WORTH_SPREADING * passes * one and wait <= profile.deadline
-
-    def _load(self) -> float:
-        """Share of the device's time that all live sessions take at their best effort."""
-        return sum(
-            (
-                self._costs.seconds("encode", p.shape, 1, None, 0.5)
-                + p.passes * self._costs.seconds("pass", p.shape, 1, None, 0.5)
-                + self._costs.seconds("decode", p.shape, 1, None, 0.5)
-            )
-            / p.period
-            for p in self._profiles.values()
-        )
 
 
 Sample = tuple[Literal["encode", "pass", "decode", "commit"], Shape, int, int | None, float]

@@ -12,12 +12,15 @@ from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .. import __version__
 from .allocator import keep_freed_memory
 from .clock import Clock
 from .config import Config, EngineConfig, Options, resolve
 from .host import HostInfo
 from .pipeline import Pipeline, PipelineContext
 from .registry import build_pipeline, check_pipeline
+from .scheduling.cost_store import cost_file, load_costs, save_costs
+from .scheduling.costs import CostTable
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -75,14 +78,31 @@ def assemble(
     memory, waiting = keep_freed_memory(), quiet_threads(os.environ, alone)
     import torch
 
-    from .calibrate import measure
+    from .calibrate import cache_folder, measure
 
     config = resolve(options, measure(options, clock), alone)
     torch.set_num_threads(config.threads)
     context = PipelineContext(config.device, config.dtype, _pipeline_options(config))
     pipeline = build_pipeline(config.pipeline, context)
     choices = (*config.choices, waiting, memory)
-    return _start(pipeline, config.engine, config.dtype, config.threads, choices, clock, wake)
+    file = cost_file(cache_folder(os.environ), _machine(config, pipeline))
+    costs = load_costs(file)
+    built = _start(
+        pipeline, config.engine, config.dtype, config.threads, choices, clock, wake, costs
+    )
+    if costs is None:
+        save_costs(file, built.engine.costs)
+    return built
+
+
+def _machine(config: Config, pipeline: Pipeline) -> list[str]:
+    """All that makes launches take another time."""
+    from .calibrate import machine
+
+    size = "x".join(map(str, pipeline.info.size))
+    settings = sorted(f"{name}={value}" for name, value in config.settings.items())
+    parts = (config.pipeline, size, config.device, config.dtype, f"{config.threads} threads")
+    return [*machine(config.device), __version__, *parts, *settings]
 
 
 def assemble_around(
@@ -127,10 +147,11 @@ def _start(
     choices: tuple[str, ...],
     clock: Clock,
     wake: Callable[[], None],
+    costs: CostTable | None = None,
 ) -> Assembled:
     from .engine import Engine
 
-    engine = Engine(pipeline, config, clock, wake)
+    engine = Engine(pipeline, config, clock, wake, costs)
     engine.warm_up()
     return Assembled(engine, HostInfo(engine.info, config.device, dtype, threads, choices))
 

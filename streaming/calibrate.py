@@ -132,9 +132,19 @@ def _sample(dtype: torch.dtype) -> Callable[[], None]:
     return once
 
 
-def _key(cores: int, environment: Mapping[str, str]) -> str:
+def machine(device: str) -> list[str]:
+    """What the processor and PyTorch are, as text; other words mean other times."""
+    facts = _processor(usable_cores(), os.environ)
+    return facts if device == "cpu" else [*facts, torch.cuda.get_device_name(device)]
+
+
+def _processor(cores: int, environment: Mapping[str, str]) -> list[str]:
     switches = [f"{name}={environment.get(name, '')}" for name in SWITCHES]
-    text = "\n".join([_cpu_model(), torch.__version__, str(cores), *switches])
+    return [_cpu_model(), torch.__version__, str(cores), *switches]
+
+
+def _key(cores: int, environment: Mapping[str, str]) -> str:
+    text = "\n".join(_processor(cores, environment))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

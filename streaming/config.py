@@ -122,7 +122,12 @@ def resolve(options: Options, facts: Facts, alone: bool = False) -> Config:
         height=options.height,
         fps=options.fps,
         schedule=schedule,
-        engine=EngineConfig(device, options.max_sessions, overlap=device != "cpu"),
+        engine=EngineConfig(
+            device,
+            options.max_sessions,
+            overlap=device != "cpu",
+            choose_order=options.schedule == "auto",
+        ),
         settings=options.settings,
         choices=(device_why, dtype_why, threads_why, schedule_why),
     )

@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 
 from .agenda import Agenda, Round
@@ -18,12 +17,12 @@ from .books import Books, Flight, draw
 from .clock import Clock
 from .config import EngineConfig
 from .controls import Controls
-from .frames import Frame, i420_shape
 from .handoff import Mailbox
-from .host import Event, HostRefused, Output
+from .host import Event, HostRefused
 from .intake import job_of
 from .moving import Parcel, pack, portable, unpack
 from .pipeline import Pipeline, Result, StreamConfig, Work
+from .publish import publish, tell_rung
 from .results import PipelineError, check_range, match
 from .scheduling.costs import CostTable
 from .scheduling.policies import policy_named
@@ -35,11 +34,11 @@ from .stopwatch import Stopwatch
 from .telemetry import SessionTelemetry
 from .totals import Totals
 from .trace import Trace
+from .warmup import warm_up
 
 _log = logging.getLogger(__name__)
 Value = TypeVar("Value")
 INPUT_ENDED = "the input ended"
-WARM_UP_CHUNKS = 3
 
 
 class Engine:
@@ -188,20 +187,10 @@ class Engine:
                 draw(self.trace, self._config.device, done)
             for emission in done.emissions:
                 if emission.session.id in self._sessions:
-                    self._publish(emission)
+                    publish(emission, self._clock.now(), self.trace)
             self._agenda.finished(self._clock.now(), done.round, self._books.samples(done))
-            self._tell_rungs(done.round)
-
-    def _tell_rungs(self, round: Round) -> None:
-        """Tell viewers whose place on the quality ladder changed."""
-        for session in {turn.session.id: turn.session for turn in round.turns}.values():
-            new, old = self._agenda.standing(session), session.standing
-            session.standing = new
-            if new is None or (old or new).rung == new.rung:
-                continue
-            session.telemetry.rung(down=old is not None and new.rung > old.rung)
-            data = {"name": new.name, "reason": new.reason, "rung": new.rung}
-            session.emit(Event("rung", new.reason, data))
+            for session in {turn.session.id: turn.session for turn in done.round.turns}.values():
+                tell_rung(session, self._agenda.standing(session))
 
     def _goes_on(self, round: Round, session: EngineSession, passes: int) -> bool:
         return self._agenda.goes_on(self._clock.now(), round, session, passes)
@@ -249,29 +238,6 @@ class Engine:
         finally:
             self.watch_launches(())
         return results
-
-    def _publish(self, emission: Emission) -> None:
-        session, entry = emission.session, emission.entry
-        if emission.landing is not None:
-            rows = len(entry.stamps)
-            planes = emission.landing.wait()[emission.first : emission.first + rows]
-            session.last_planes = planes[-1]
-            if emission.notes and dict(emission.notes) != dict(session.notes):
-                session.notes = emission.notes
-                session.emit(Event("notes", data=dict(emission.notes)))
-        assert session.last_planes is not None, "the filter never holds a stream's first chunk"
-        repeated = emission.landing is None
-        now = self._clock.now()
-        if entry.due is not None:
-            session.telemetry.due(now, entry.due - now, len(entry.stamps))
-        for number, stamp in enumerate(entry.stamps):
-            pixels = session.last_planes if repeated else planes[number]
-            size = (session.config.width, session.config.height)
-            frame = Frame(pixels, *size, stamp.pts, stamp.captured_at, stamp.index)
-            session.telemetry.finished(now, stamp.captured_at, repeated=repeated)
-            if self.trace is not None:
-                self.trace.left("done", session.id, stamp, now)
-            session.emit(Output(frame, entry.epoch, now, repeated))
 
     def _guard(
         self, sessions: Sequence[EngineSession], what: str, call: Callable[[], Value]
@@ -394,31 +360,12 @@ class Engine:
         return None if due is None else max(0.0, due - self._clock.now())
 
     def warm_up(self) -> None:
-        """Send a few frames of the preferred size through, so that the first viewer does not wait
-        for allocations and kernel choices, and a pipeline that cannot run fails here.
+        """Run the pipeline before the first viewer does (see `warmup.warm_up`).
 
         Raises:
             PipelineError: with the pipeline's reason.
         """
-        width, height = self.info.size
-        ended: list[Event] = []
-        session = self.open(
-            "warm-up",
-            StreamConfig(width, height),
-            Controls.defaults(self.info.controls),
-            lambda item: ended.append(item) if isinstance(item, Event) else None,
-        )
-        self.tick()
-        for index in range(WARM_UP_CHUNKS * self.info.chunk):
-            grey = np.full(i420_shape(width, height), 128, np.uint8)
-            session.mailbox.put(Frame(grey, width, height, 0, self._clock.now(), index))
-            if session.mailbox.ready():
-                self.tick()
-        session.mailbox.end()
-        while self._sessions:
-            self.tick()
-        if ended[-1].message != INPUT_ENDED:
-            raise PipelineError(f"warming up failed: {ended[-1].message}")
+        warm_up(self, self._clock, self._config.max_sessions, INPUT_ENDED)
 
     @torch.inference_mode()
     def shutdown(self, reason: str) -> None:

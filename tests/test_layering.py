@@ -35,6 +35,8 @@ USES_TORCH = {
     "results",
     "stopwatch",
     "transfer",
+    "publish",
+    "warmup",
 }
 """Modules of streaming/ that may load torch. Whatever is not named here must not."""
 

@@ -112,6 +112,14 @@ class CostTable:
         """Say what to expect until enough is measured: `fixed + rows * per_row` seconds."""
         self._formulas[stage, shape, window] = Formula(fixed, per_row)
 
+    def firm_up(self) -> None:
+        """Let all that was measured so far count, however few samples: they come from a start,
+        when nothing else ran."""
+        for curve in self._curves.values():
+            for window in curve.values():
+                while len(window.ordered) < ENOUGH:
+                    window.add(window.at(0.5))
+
     # ---- prediction without the factor ---------------------------------------------------------
 
     def _usual(
@@ -134,9 +142,13 @@ class CostTable:
         if exact is not None and len(exact.ordered) >= ENOUGH:
             return exact.at(share)
         points = [(n, w.at(share)) for n, w in windows.items() if len(w.ordered) >= ENOUGH]
-        if points:
-            return _interpolate(sorted(points), rows)
         formula = self._formulas.get(curve)
+        if points:
+            most, seconds = max(points)
+            if rows > most and formula is not None:
+                # Beyond what was measured it grows as the formula does, from where it is.
+                return seconds * formula.at(rows, share) / formula.at(most, share)
+            return _interpolate(sorted(points), rows)
         if formula is not None:
             return formula.at(rows, share)
         points = [(n, w.at(share)) for n, w in windows.items()]
