@@ -89,6 +89,9 @@ def serve(
     max_sessions: Annotated[
         int, options.option("max_sessions", "Viewers at the same time.", "--max-sessions", min=1)
     ] = 4,
+    devices: options.Devices = None,
+    queue: options.Queue = 8,
+    users: options.Users = None,
     ice_server: Annotated[
         list[str] | None,
         options.option(
@@ -107,9 +110,19 @@ def serve(
 
     width, height = options.parse_size(size or "256x256")
     asked = Options(
-        pipeline, device, dtype, threads, width, height, fps=fps, max_sessions=max_sessions
+        pipeline,
+        device,
+        dtype,
+        threads,
+        width,
+        height,
+        fps=fps,
+        max_sessions=max_sessions,
+        devices=options.parse_devices(devices),
+        queue=queue,
     )
-    launch.run(asked, launch.settings(host, port, token, asked, ice_server or []), open_page)
+    server = launch.settings(host, port, token, asked, ice_server or [], users)
+    launch.run(asked, server, open_page)
 
 
 @app.command()

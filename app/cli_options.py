@@ -28,6 +28,23 @@ def parse_size(text: str) -> tuple[int, int]:
     return size
 
 
+def parse_devices(text: str | None) -> tuple[str, ...]:
+    """ "cuda:0,cuda:1" or "cpu,cpu" as names, one worker process each; () for nothing or auto.
+
+    Raises:
+        CallError: an empty name, auto among others, or a GPU named twice.
+    """
+    names = tuple(name.strip() for name in (text or "auto").split(","))
+    if names == ("auto",):
+        return ()
+    if not all(names) or "auto" in names:
+        raise CallError(f"--devices {text!r}: write it as cuda:0,cuda:1 or cpu,cpu, or auto alone")
+    gpus = [name for name in names if name != "cpu"]
+    if len(set(gpus)) < len(gpus):
+        raise CallError(f"--devices {text!r} names a GPU twice; one worker has it all")
+    return names
+
+
 def parse_settings(pairs: list[str]) -> dict[str, str]:
     """ "name=value" pairs as a mapping.
 
@@ -79,6 +96,23 @@ Pipeline = Annotated[
     ),
 ]
 Device = Annotated[str, option("device", "auto, cpu or cuda:0 and the like.", "--device")]
+Devices = Annotated[
+    str | None,
+    option(
+        "devices",
+        "Devices with a worker process each, as cuda:0,cuda:1 or cpu,cpu; auto takes every GPU.",
+        "--devices",
+        metavar="NAME[,NAME...]",
+    ),
+]
+Queue = Annotated[
+    int,
+    option("queue", "Viewers that may wait for a place; 0 refuses at once.", "--queue", min=0),
+]
+Users = Annotated[
+    Path | None,
+    option("users", "File (TOML) with further tokens, each with its class.", "--users"),
+]
 Dtype = Annotated[str, option("dtype", "auto, float32 or bfloat16.", "--dtype")]
 Threads = Annotated[
     int, option("threads", "CPU threads of the model; 0 measures.", "--threads", min=0)

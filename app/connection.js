@@ -1,9 +1,10 @@
 // One WebRTC connection that outlives its troubles: offers, data channel, reconnects with backoff.
 // Events: state {state, message}, message {data of the server}, track {stream}.
 
-import { text } from './words.js';
+import { capital, text } from './words.js';
 
 const BACKOFF = [0.5, 1, 2, 4, 8];
+const MOST_S = 30;
 const GATHER_MS = 1000;
 const CONNECT_MS = 12_000;
 
@@ -148,13 +149,14 @@ export class Connection extends EventTarget {
     if (response.ok) return body;
     const why = capital(body.error ?? `the server answered ${response.status}`);
     if (response.status === 401) throw { retry: false, say: () => text.signIn };
-    if (response.status === 503) throw { retry: true, say: (s) => text.full(why, s) };
+    const after = Number(response.headers.get('Retry-After')) || null;
+    if (response.status === 503) throw { retry: true, after, say: (s) => text.full(why, s) };
     if (response.status >= 500) throw { retry: true, say: text.unreachable };
     throw { retry: false, say: () => why };
   }
 
   #refused(generation, error) {
-    if (error.retry) this.#retry(generation, error.say);
+    if (error.retry) this.#retry(generation, error.say, error.after);
     else {
       this.#drop();
       this.#set('failed', error.say?.(0) ?? `The browser could not connect: ${error.message}`);
@@ -174,9 +176,11 @@ export class Connection extends EventTarget {
     }
   }
 
-  #retry(generation, say) {
+  // `after`: seconds that the server asked for; we come a little earlier rather than stay away long.
+  #retry(generation, say, after = null) {
     if (generation !== this.#generation) return;
-    const wait = BACKOFF[Math.min(this.#attempt, BACKOFF.length - 1)];
+    const usual = BACKOFF[Math.min(this.#attempt, BACKOFF.length - 1)];
+    const wait = after ? Math.min(after, MOST_S) : usual;
     this.#attempt += 1;
     this.#generation += 1;
     this.#drop();
@@ -231,9 +235,4 @@ function gathered(pc) {
       resolve();
     });
   });
-}
-
-function capital(sentence) {
-  const whole = sentence.charAt(0).toUpperCase() + sentence.slice(1);
-  return /[.!?]$/.test(whole) ? whole : `${whole}.`;
 }

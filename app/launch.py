@@ -6,23 +6,34 @@ import os
 import sys
 import webbrowser
 from collections.abc import Sequence
+from pathlib import Path
 
 from ..streaming.config import Options
-from ..streaming.supervisor import WorkerHost
+from ..streaming.fleet import Fleet
 from .errors import CallError, CommandError
 from .ice import IceServer
 from .settings import ServerSettings, is_loopback
+from .viewers import load_passes
 
 
 def settings(
-    host: str, port: int, token: str, options: Options, ice_servers: Sequence[str]
+    host: str,
+    port: int,
+    token: str,
+    options: Options,
+    ice_servers: Sequence[str],
+    users: Path | None = None,
 ) -> ServerSettings:
     """The server's settings from the command line's.
+
+    Args:
+        users: a file with further tokens and their classes of service, see `viewers.load_passes`.
 
     Raises:
         CallError: open to other machines without a token, or a malformed ICE server.
     """
-    if not token and not is_loopback(host):
+    passes = load_passes(users) if users is not None else ()
+    if not token and not passes and not is_loopback(host):
         raise CallError(
             f"--host {host} can be reached from other machines; add --token SECRET (or set "
             "MILLRACE_TOKEN), which every visitor must then give, or leave --host at 127.0.0.1"
@@ -36,6 +47,7 @@ def settings(
             height=options.height,
             fps=options.fps,
             ice_servers=tuple(map(IceServer.parse, ice_servers)),
+            passes=passes,
         )
     except ValueError as error:
         raise CallError(str(error)) from error
@@ -59,7 +71,7 @@ def run(options: Options, server: ServerSettings, open_page: bool) -> None:
 
     print(f"Starting {options.pipeline} ...", file=sys.stderr, flush=True)
     try:
-        serve(WorkerHost(options), server, announce)
+        serve(Fleet(options), server, announce)
     except PortInUse as error:
         raise CommandError(str(error)) from error
     except (RuntimeError, TimeoutError) as error:

@@ -7,7 +7,7 @@ import { Panel } from './panel.js';
 import { Recorder } from './recorder.js';
 import { cameras, open as openSource } from './sources.js';
 import { Stage } from './stage.js';
-import { mediaProblem, text } from './words.js';
+import { capital, mediaProblem, text } from './words.js';
 
 const DEBOUNCE_MS = 250;
 const PING_MS = 2000;
@@ -32,7 +32,7 @@ class Page {
     this.find = (part) => root.querySelector(`[data-part=${part}]`);
     this.stage.aspect(...info.size);
     this.panel.about(info);
-    this.find('device-line').textContent = `${info.pipeline.title} · ${info.device.name}`;
+    this.#where({});
     this.find('what').textContent = info.pipeline.description;
     this.#listen();
     this.#buttons();
@@ -157,6 +157,7 @@ class Page {
     switch (message.type) {
       case 'stats':
         this.panel.stats = message;
+        this.#where(message);
         break;
       case 'stamps':
         this.meter.stamps(message.clock, message.list);
@@ -186,15 +187,25 @@ class Page {
     }
   }
 
-  #event({ event: kind, message }) {
-    if (kind === 'interrupted') {
+  #event({ event: kind, message, data }) {
+    if (kind === 'queued') {
+      this.#state('queued', text.queued);
+      this.stage.say(capital(message));
+      this.#where({});
+    } else if (kind === 'opening') {
+      this.#state('opening', text.opening);
+      this.stage.say('');
+    } else if (kind === 'rung') {
+      this.#brief(data.rung ? text.lowered(data.name, data.reason) : text.restored);
+    } else if (kind === 'interrupted') {
       this.#state('interrupted', text.interrupted);
       this.stage.say(message || text.workerDown);
     } else if (kind === 'live') {
       const back = this.stage.element.dataset.state === 'interrupted';
       this.#state('live', text.live);
-      this.stage.say(back ? text.workerBack : '', 'good');
-      if (back) setTimeout(() => this.stage.say(''), 4000);
+      if (back) this.#brief(text.workerBack);
+      else if (data?.device) this.#brief(text.moved(data.device));
+      else this.stage.say('');
     } else if (kind === 'error') {
       this.stage.say(message, 'bad');
     } else if (kind === 'closed') {
@@ -202,6 +213,20 @@ class Page {
       this.#state('failed', text.failed);
       this.stage.say(message, 'bad');
     }
+  }
+
+  // A message that goes by itself, unless another one came meanwhile.
+  #brief(message) {
+    this.stage.say(message, 'good');
+    clearTimeout(this.hushing);
+    this.hushing = setTimeout(() => this.stage.say('', 'good', message), 4000);
+  }
+
+  // Where the session runs, and how far down the quality ladder it is and why.
+  #where({ device, rung, rung_name: name, rung_reason: reason }) {
+    const parts = [this.info.pipeline.title, device || this.info.device.name];
+    if (rung) parts.push(reason ? `${name} (${reason})` : name);
+    this.find('device-line').textContent = parts.join(' · ');
   }
 
   #understood(data) {

@@ -45,7 +45,9 @@ export class Stage {
     this.out.requestVideoFrameCallback(next);
   }
 
-  say(message, tone = 'warn') {
+  // `only`: change nothing if another message than this one is shown.
+  say(message, tone = 'warn', only = null) {
+    if (only !== null && this.notice.querySelector('p').textContent !== only) return;
     this.notice.hidden = !message;
     this.notice.dataset.tone = tone;
     this.notice.querySelector('p').textContent = message;

@@ -28,12 +28,17 @@ export const text = {
   connecting: 'Connecting',
   live: 'Live',
   paused: 'Paused',
+  queued: 'In the queue',
+  opening: 'Opening',
   interrupted: 'Model restarting',
   reconnecting: 'Reconnecting',
   failed: 'Not connected',
   starting: 'Opening the source',
   workerDown: 'The model stopped unexpectedly and is being started again. The connection is kept.',
   workerBack: 'The model is back.',
+  moved: (device) => `Your session went on to ${device} without a break.`,
+  lowered: (name, reason) => `Now at "${name}"${reason ? `: ${reason}` : ''}.`,
+  restored: 'Back at full quality.',
   lost: (seconds) => `The connection was lost. Trying again in ${seconds} s.`,
   full: (why, seconds) => `${why} Trying again in ${seconds} s.`,
   unreachable: (seconds) => `The server does not answer. Trying again in ${seconds} s.`,
@@ -45,3 +50,8 @@ export const text = {
   partOnly:
     'This browser does not tell which picture it shows, so this is the part that the server sees.',
 };
+
+export function capital(sentence) {
+  const whole = sentence.charAt(0).toUpperCase() + sentence.slice(1);
+  return /[.!?]$/.test(whole) ? whole : `${whole}.`;
+}
