@@ -28,7 +28,7 @@ from .line_chart import Panel, draw
 SCENARIOS = ("steady", "bursty")
 LOADS = (0.5, 0.75, 1.0, 1.25, 1.5)
 MOST_LOAD = 20.0
-SCALES = {"steady": 1.0, "bursty": 20.0, "trace": 1.0}
+SCALES = {"steady": 1.0, "bursty": 5.0, "trace": 1.0}
 """Bursty: a session lasts minutes, and a minute of it should see many of them come and go."""
 
 

@@ -26,14 +26,8 @@ text { font: 12px system-ui, sans-serif; fill: var(--ink); }
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One chart.
-
-    Attributes:
-        title: what is drawn, with its unit.
-        lines: (name, [(x, y), ...]) of each curve.
-        percent: whether the values are shares, to be written in percent.
-        log: a logarithmic y axis, for what spans powers of ten; values must be above 0.
-    """
+    """One chart: its curves as (name, [(x, y), ...]); values are written in `percent`, or drawn on
+    a `log` axis of powers of ten (they must be above 0)."""
 
     title: str
     lines: Sequence[tuple[str, Sequence[tuple[float, float]]]]
@@ -50,10 +44,9 @@ def draw(title: str, x_label: str, panels: Sequence[Panel]) -> str:
     columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
     width, height = columns * WIDTH, rows * HEIGHT + 64
+    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-        f'width="{width}" height="{height}" role="img" aria-label="{escape(title)}">',
-        f"<style>{STYLE}</style>",
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img"><style>{STYLE}</style>',
         f'<text x="{LEFT}" y="24" class="title">{escape(title)}</text>',
         _legend([name for name, _ in panels[0].lines]),
     ]
@@ -95,9 +88,8 @@ def _panel(panel: Panel, x_label: str) -> str:
         parts.append(f'<text x="{LEFT - 8}" y="{y + 4}" text-anchor="end">{text}</text>')
     for x in xs:
         place = at(x, ticks[0])[0]
-        parts.append(
-            f'<text x="{place}" y="{HEIGHT - BOTTOM + 17}" text-anchor="middle">{x:g}</text>'
-        )
+        text = f'y="{HEIGHT - BOTTOM + 17}" text-anchor="middle">{x:g}'
+        parts.append(f'<text x="{place}" {text}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(
         f'<text x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>'
@@ -125,7 +117,6 @@ def _ticks(most: float) -> list[float]:
 
 
 def _powers(values: Sequence[float]) -> list[float]:
-    """The powers of ten around the values."""
     low = math.floor(math.log10(min(values)))
     high = max(low + 1, math.ceil(math.log10(max(values))))
-    return [float(10**n) if n >= 0 else 10.0**n for n in range(low, high + 1)]
+    return [10.0**n for n in range(low, high + 1)]
