@@ -9,6 +9,12 @@ const DROPS = {
   outbox: 'Too old to send',
   similar: 'Still picture, skipped',
   late: 'Past the deadline',
+  late_drop: 'Could not be done in time',
+  still: 'Still picture, skipped',
+  half_rate: 'Every second one rests',
+  suspended: 'Paused for others',
+  too_fast: 'Sent faster than agreed',
+  interrupted: 'While the model was restarted',
   browser: 'Not shown in time',
 };
 const STAGES = {
@@ -54,6 +60,7 @@ export class Panel {
     this.#put('fps-out', rate(s.fps_out));
     this.#put('steps', s.steps ?? '–');
     this.#put('queue', s.queue ?? 0);
+    this.#promise(s);
     this.#drops({ ...s.drops, browser: this.meter.missed });
     this.#stages(s);
   }
@@ -63,6 +70,7 @@ export class Panel {
     this.meter.clear();
     for (const name of ['p50', 'p95', 'fps-in', 'fps-out', 'steps', 'queue']) this.#put(name, '–');
     this.#put('rtt', '');
+    this.parts.promise.hidden = true;
     this.#drops({});
     this.#list('stages', [['Model', '–']]);
   }
@@ -102,6 +110,26 @@ export class Panel {
     context.stroke();
   }
 
+  // How the session's promise is kept: its place on the quality ladder and why, and its deadlines.
+  #promise(s) {
+    const live = typeof s.rung === 'number';
+    this.parts.promise.hidden = !live;
+    if (!live) return;
+    const lowered = s.rung > 0;
+    this.#put('rung', lowered ? s.rung_name : 'Full quality');
+    this.#put('rung-reason', lowered && s.rung_reason ? s.rung_reason : '');
+    this.parts.rung.parentElement.toggleAttribute('data-lowered', lowered);
+    const slack = s.slack_ms ?? {};
+    const rows = [
+      ['Missed', percent(s.deadline_miss_rate)],
+      ['Replaced by newer ones', percent(s.superseded_rate)],
+    ];
+    if (typeof slack.p50 === 'number') rows.push(['Time to spare', `${slack.p50.toFixed(0)} ms`]);
+    if (typeof slack.p05 === 'number') rows.push(['… at its worst', `${slack.p05.toFixed(0)} ms`]);
+    if (s.device) rows.push(['Device', s.device]);
+    this.#list('deadline', rows);
+  }
+
   #drops(drops) {
     const rows = Object.entries(drops ?? {}).filter(([, count]) => count > 0);
     const named = rows.map(([cause, count]) => [DROPS[cause] ?? cause.replaceAll('_', ' '), count]);
@@ -134,6 +162,10 @@ export class Panel {
   #put(part, value) {
     this.parts[part].textContent = value;
   }
+}
+
+function percent(share) {
+  return typeof share === 'number' ? `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %` : '–';
 }
 
 function rate(value) {
