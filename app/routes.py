@@ -37,6 +37,7 @@ CLIENT = dict.fromkeys(SCRIPTS, "text/javascript") | dict.fromkeys(STYLES, "text
 """The only files of this package that are served; a request picks one by name, never by path."""
 PICTURES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 CLIP = "clip.mp4"
+DEVICE_FACTS = ("device", "state", "sessions", "reason")
 RETRY_S = 5
 """When to try again where the host has no estimate."""
 
@@ -186,7 +187,8 @@ def probes(host: Host, info: HostInfo, metrics: Metrics) -> APIRouter:
         devices = stats.get("devices", [])
         if state == "live" and any(device["state"] != "live" for device in devices):
             state = "degraded"
-        return {"status": state, "pipeline": info.pipeline.name, "devices": devices}
+        shown = [{name: device[name] for name in DEVICE_FACTS} for device in devices]
+        return {"status": state, "pipeline": info.pipeline.name, "devices": shown}
 
     @router.get("/metrics")
     async def scrape() -> Response:
