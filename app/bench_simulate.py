@@ -108,7 +108,7 @@ def _check(plan: SimulationPlan) -> None:
     for name, value in (("seconds", plan.seconds), ("scale", plan.scale), ("rps", plan.rps)):
         if value is not None and not 0 < value < float("inf"):
             raise CallError(f"{name} must be a number above 0; got {value}")
-    if plan.scenario == "steady" and not plan.trace and (plan.scale or plan.rps):
+    if plan.scenario == "steady" and not plan.trace and (plan.scale not in (None, 1) or plan.rps):
         raise CallError("scale and rps are of arrivals; add the bursty scenario or a trace")
 
 

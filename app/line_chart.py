@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 420, 260
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 34, 40
+LEFT, RIGHT, TOP, BOTTOM = 62, 14, 34, 40
 # Okabe and Ito's palette, told apart by colour-blind readers too; dashes and marks tell the rest.
 COLOURS = ("#8a8a8a", "#e69f00", "#56a8e0", "#d1466b", "#009e73")
 DASHES = ("2 4", "7 4", "", "", "10 3 2 3")
