@@ -8,6 +8,7 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..streaming.allocator import map_pictures
 from ..streaming.config import Options
 from ..streaming.fleet import Fleet
 from .errors import CallError, CommandError
@@ -59,6 +60,7 @@ def run(options: Options, server: ServerSettings, open_page: bool) -> None:
     Raises:
         CommandError: the port is taken, or the worker did not come up.
     """
+    map_pictures()
     # Here, as it brings Gradio and aiortc along: two seconds that a wrong call need not take.
     from .server import PortInUse, serve
 

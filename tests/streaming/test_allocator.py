@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from millrace.streaming.allocator import keep_freed_memory
+from millrace.streaming.allocator import keep_freed_memory, map_pictures
 
 PROBE = """
 import resource, sys
@@ -37,6 +37,31 @@ def test_blocks_are_used_again() -> None:
     assert probe("keep") < 100 < probe("plain")
 
 
+HOLES = """
+import ctypes, sys
+from millrace.streaming.allocator import map_pictures
+if sys.argv[1] == "keep":
+    assert map_pictures()
+class Use(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in "arena o s h hblkhd us fs u f k".split()]
+library = ctypes.CDLL(None)
+library.mallinfo2.restype = Use
+library.malloc.restype = ctypes.c_void_p
+before = library.mallinfo2().hblkhd
+library.malloc(98_304)
+print(library.mallinfo2().hblkhd - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of the GNU C library")
+@pytest.mark.parametrize(("how", "own"), [("keep", True), ("plain", False)])
+def test_a_picture_gets_memory_of_its_own(how: str, own: bool) -> None:
+    command = [sys.executable, "-c", HOLES, how]
+    mapped = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert (mapped >= 98_304) == own
+
+
 def test_other_systems_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    assert not map_pictures()
     assert "as this system's C library has it" in keep_freed_memory()
