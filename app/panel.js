@@ -117,7 +117,7 @@ export class Panel {
     if (!live) return;
     const lowered = s.rung > 0;
     this.#put('rung', lowered ? s.rung_name : 'Full quality');
-    this.#put('rung-reason', lowered && s.rung_reason ? s.rung_reason : '');
+    this.#put('rung-reason', lowered && s.rung_reason ? `· ${s.rung_reason}` : '');
     this.parts.rung.parentElement.toggleAttribute('data-lowered', lowered);
     const slack = s.slack_ms ?? {};
     const rows = [

@@ -22,11 +22,11 @@ from typing import Any
 
 from ..streaming.clock import Clock, SystemClock
 from ..streaming.config import Options
+from ..streaming.fleet import Fleet
 from ..streaming.frames import PTS_RATE, Frame
 from ..streaming.host import Event, Host, HostRefused, Output, Session
 from ..streaming.pipeline import StreamConfig
 from ..streaming.simulation.arrivals import Visit, bursty, mean_length
-from ..streaming.supervisor import WorkerHost
 from . import machine
 from .bench_crowd import deeds
 from .bench_load import moving_source
@@ -176,7 +176,7 @@ def measure(options: Options, sessions: float, seconds: float, seed: int, every:
     clock = SystemClock()
     scale = max(1.0, mean_length() / (seconds / 10))
     visits = bursty(sessions * scale / mean_length(), seconds, seed, scale=scale)
-    host = WorkerHost(options, clock)
+    host = Fleet(options, clock)
     host.start()
     try:
         host.ready(PATIENCE_S)
@@ -263,7 +263,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="write the numbers here")
     asked = parser.parse_args(arguments)
     options = Options(
-        asked.pipeline, width=asked.size, height=asked.size, max_sessions=asked.max_sessions
+        asked.pipeline,
+        width=asked.size,
+        height=asked.size,
+        max_sessions=asked.max_sessions,
+        devices=tuple(filter(None, asked.devices.split(","))),
     )
     try:
         numbers = measure(options, asked.sessions, asked.seconds, asked.seed, asked.every)
