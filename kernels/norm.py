@@ -53,11 +53,20 @@ def modulated_layer_norm_reference(x: Tensor, scale: Tensor, shift: Tensor, eps:
 
 @implementation("modulated_layer_norm", "cpu")
 def _modulated_layer_norm_native(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
-    """A single frame's modulation is the affine part of a plain LayerNorm: one pass."""
+    """A frame's modulation is the affine part of a plain LayerNorm: one pass a frame, whatever
+    other frames there are, so that a frame's sums are the same in every batch."""
     width = x.shape[-1]
-    if torch.is_grad_enabled() or scale.numel() != width or scale.dtype != x.dtype:
+    if torch.is_grad_enabled() or scale.dtype != x.dtype or scale.shape[-2] != 1:
         return modulated_layer_norm_reference(x, scale, shift, eps)
-    return functional.layer_norm(x, (width,), (1 + scale).view(width), shift.reshape(width), eps)
+    frames = x.reshape(-1, *x.shape[-2:])
+    gains = (1 + scale).expand(*x.shape[:-2], 1, width).reshape(-1, width)
+    shifts = shift.expand(*x.shape[:-2], 1, width).reshape(-1, width)
+    if len(frames) == 1:
+        return functional.layer_norm(x, (width,), gains[0], shifts[0], eps)
+    out = torch.empty_like(frames)
+    for index, frame in enumerate(frames):
+        out[index] = functional.layer_norm(frame, (width,), gains[index], shifts[index], eps)
+    return out.view(x.shape)
 
 
 def gated_residual(x: Tensor, update: Tensor, gate: Tensor) -> Tensor:

@@ -128,7 +128,9 @@ class VideoDiffusion:
 
     def _place(self, size: Size) -> tuple[Bank, int]:
         if size not in self.banks:
-            self.banks[size] = Bank(self.model, self.streams, size, SIGMAS, self._passed)
+            # Memory that may be written in any mode, wherever it is made.
+            with torch.inference_mode(False):
+                self.banks[size] = Bank(self.model, self.streams, size, SIGMAS, self._passed)
         slot = self.banks[size].take()
         if slot is None:
             raise RuntimeError(

@@ -7,13 +7,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from millrace.models.specs import TINY, TINY_AUTOENCODER, ConvStemSpec, RingSpec
 from millrace.models.text import PromptEncoder, Understanding
+from millrace.models.tiny import load_prompts, load_tiny
 from millrace.models.video import VideoModel, VideoSpec
 from millrace.streaming.controls import Controls
 from millrace.streaming.diffusion import Stream, VideoDiffusion
-from millrace.streaming.pipeline import Result, StreamConfig, Work
-from millrace.streaming.tiny_info import CONTROLS
+from millrace.streaming.pipeline import NOMINAL, Effort, Result, StreamConfig, Work
+from millrace.streaming.tiny_info import CONTROLS, EFFORTS
 
 SPEC = VideoSpec(
     autoencoder=replace(TINY_AUTOENCODER, channels=4, coarse_width=8, fine_width=8),
@@ -216,3 +219,146 @@ def test_sizes_of_any_shape_side_by_side(model: VideoModel) -> None:
     ]
     shapes = {tuple(result.frames.shape) for result in host.step(works)}
     assert shapes == {(1, 3, 32, 64), (1, 3, 48, 32)}
+
+
+def run_with(
+    host: VideoDiffusion,
+    stream: Stream,
+    frames: torch.Tensor,
+    efforts: Mapping[int, Effort],
+    spread: Mapping[int, bool],
+) -> dict[int, Result]:
+    """Step a stream alone with two passes; efforts and orders take hold at their chunk."""
+    effort, order, out = NOMINAL, False, dict[int, Result]()
+    wish = controls({"steps": 2})
+    for index, frame in enumerate(frames):
+        effort, order = efforts.get(index, effort), spread.get(index, order)
+        for result in host.step([Work(stream, index, frame, wish, effort, spread=order)]):
+            out[result.index] = result
+    while len(out) < len(frames):
+        for result in host.step([Work(stream, len(out), None, wish, effort, spread=True)]):
+            out[result.index] = result
+    return out
+
+
+def test_the_order_of_passes_may_change_in_mid_stream(model: VideoModel) -> None:
+    results = []
+    for spread in ({}, {2: True, 5: False}, {0: True, 3: False, 4: True}):
+        host = pipeline(model)
+        stream = host.open(StreamConfig(32, 32))
+        results.append(run_with(host, stream, clip(1), {}, spread))
+    same(results[0], results[1])
+    same(results[0], results[2])
+
+
+def test_an_effort_of_one_pass_equals_asking_for_one_step(model: VideoModel) -> None:
+    host, other = pipeline(model), pipeline(model)
+    less = run_with(host, host.open(StreamConfig(32, 32)), clip(1), {2: EFFORTS[1], 5: NOMINAL}, {})
+    wishes: dict[int, dict[str, object]] = {0: {"steps": 2}, 2: {"steps": 1}, 5: {"steps": 2}}
+    same(less, run(other, other.open(StreamConfig(32, 32)), clip(1), wishes))
+
+
+def test_a_smaller_picture_begins_anew_and_comes_back_in_the_right_size(model: VideoModel) -> None:
+    small = Effort("smaller", 0.5, scale=0.5)
+    for order in (False, True):
+        host = pipeline(model, streams=1)
+        stream = host.open(StreamConfig(64, 32))
+        wide = torch.rand(6, 1, 3, 32, 64, dtype=torch.float64)
+        out = run_with(host, stream, wide, {2: small, 4: NOMINAL}, {0: order})
+        assert list(out) == list(range(6)), "what was in flight came out first, in order"
+        assert {tuple(result.frames.shape) for result in out.values()} == {(1, 3, 32, 64)}
+        assert stream.bank.size == (32, 64)
+        # No slot stays behind in either size.
+        host.close(stream)
+        assert all(bank.take() == 0 for bank in host.banks.values())
+
+
+def test_who_wants_the_same_shares_one_prompt_and_the_last_one_lets_it_go(
+    model: VideoModel,
+) -> None:
+    host = pipeline(model, streams=3)
+    streams = [host.open(StreamConfig(32, 32)) for _ in range(3)]
+    wishes = [{"prompt": "neon"}, {"prompt": "neon"}, {"prompt": "neon", "strength": 0.5}]
+    host.step([Work(s, 0, clip(1)[0], controls(w)) for s, w in zip(streams, wishes, strict=True)])
+    assert streams[0].prompt is streams[1].prompt is not streams[2].prompt
+    assert len(host.library) == 2
+    for stream in streams[:2]:
+        host.step([Work(stream, 1, clip(1)[1], controls({"prompt": "noir"}))])
+    assert len(host.library) == 2, "neon at full strength is gone"
+
+
+Script = list[tuple[str, int]]
+ACTIONS = ("go", "go", "go", "leave", "prompt", "reset")
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    script=st.lists(
+        st.tuples(
+            st.sampled_from(["go", "go", "go", "leave", "prompt", "reset"]), st.integers(1, 7)
+        ),
+        max_size=14,
+    )
+)
+def test_streams_that_come_leave_and_change_leave_the_others_bit_equal(script: Script) -> None:
+    """In float32, the type of the CPU: equal to the last bit at a fixed effort."""
+    crowd_equals_alone(small_float32(), 32, script)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_shipped_model_in_a_crowd_is_bit_equal_to_itself_alone(dtype: str) -> None:
+    script = [("go", 7), ("go", 3), ("leave", 2), ("go", 7), ("prompt", 1), ("go", 5)]
+    crowd_equals_alone(load_tiny(dtype=dtype), 64, script, load_prompts())
+
+
+def small_float32() -> VideoModel:
+    """Widths are multiples of a vector register, as those of real models are: the last few entries
+    of other widths go through scalar code, whose last bit depends on what lies beside them."""
+    torch.manual_seed(5)
+    stem = ConvStemSpec(width=16, stem_blocks=1, head_blocks=1)
+    dit = replace(SPEC.dit, dim=64, ffn_dim=64, text_dim=16, stem=stem, cond_channels=16)
+    dit = replace(dit, in_channels=16, out_channels=16)
+    sizes = replace(SPEC.autoencoder, channels=16, coarse_width=16, fine_width=16)
+    model = VideoModel(replace(SPEC, dit=dit, autoencoder=sizes))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.3)
+    return model.eval()
+
+
+def crowd_equals_alone(
+    model: VideoModel, side: int, script: Script, prompts: PromptEncoder | None = None
+) -> None:
+    """Three seats, each a stream of its own clip; an action is of all seats whose bit is set."""
+    host = VideoDiffusion(model, prompts or Prompts(), streams=3)
+    seats: list[Stream | None] = [None] * 3
+    inputs: list[list[tuple[torch.Tensor, Controls]]] = [[], [], []]
+    outputs: list[list[torch.Tensor]] = [[], [], []]
+    looks = [controls({"steps": 1 + seat % 2, "seed": seat}) for seat in range(3)]
+    for turn, (action, seats_in) in enumerate(script):
+        works = []
+        for seat in (seat for seat in range(3) if seats_in >> seat & 1):
+            stream = seats[seat]
+            if action == "leave" and stream is not None:
+                host.close(stream)
+                seats[seat], inputs[seat], outputs[seat] = None, [], []
+                continue
+            if stream is None:
+                stream = seats[seat] = host.open(StreamConfig(side, side))
+                looks[seat] = replace(looks[seat], resets=0)
+            if action == "prompt":
+                changes = {"prompt": ("neon", "noir", "camera")[(turn + seat) % 3]}
+                looks[seat] = looks[seat].changed(CONTROLS, changes)
+            if action == "reset":
+                looks[seat] = looks[seat].reset()
+            frame = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(9 * turn))
+            works.append(Work(stream, len(inputs[seat]), frame, looks[seat]))
+            inputs[seat].append((frame, looks[seat]))
+        for result in host.step(works) if works else []:
+            outputs[seats.index(result.stream)].append(result.frames.clone())
+    for seat in range(3):
+        alone = VideoDiffusion(model, prompts or Prompts(), streams=3)
+        stream = alone.open(StreamConfig(side, side))
+        for index, (frame, look) in enumerate(inputs[seat]):
+            (result,) = alone.step([Work(stream, index, frame, look)])
+            assert torch.equal(result.frames, outputs[seat][index]), (seat, index)
