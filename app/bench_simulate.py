@@ -45,6 +45,7 @@ class SimulationPlan:
         seed: of everything that is drawn.
         scale: time compression of bursty arrivals and traces; None takes `SCALES`.
         rps: mean arrivals a second at load 1; None derives it from the capacity.
+        admission: whether there is a door with a line; without one everyone gets in.
         report: where the JSON goes; "-" is the standard output, None nowhere.
         plot: where the SVG goes; None nowhere.
     """
@@ -57,6 +58,7 @@ class SimulationPlan:
     seed: int = 0
     scale: float | None = None
     rps: float | None = None
+    admission: bool = False
     report: str | None = None
     plot: str | None = None
 
@@ -90,7 +92,8 @@ def run(plan: SimulationPlan) -> None:
 
 
 def _load(plan: SimulationPlan, load: float, rows: tuple[Row, ...]) -> Load:
-    return Load(load, plan.seconds, plan.seed, plan.scenario, _scale(plan), plan.rps, rows)
+    scale = _scale(plan)
+    return Load(load, plan.seconds, plan.seed, plan.scenario, scale, plan.rps, rows, plan.admission)
 
 
 def _scale(plan: SimulationPlan) -> float:
@@ -133,6 +136,7 @@ def _head(plan: SimulationPlan) -> dict[str, Any]:
         "seed": plan.seed,
         "scale": _scale(plan),
         "rps": plan.rps,
+        "admission": plan.admission,
         "capacity_sessions": round(STEADY.capacity(), 2),
         "fixed_effort": STEADY.efforts[STEADY.fixed].name,
         "environment": {"millrace": __version__, "python": platform.python_version()},
@@ -145,14 +149,15 @@ def table(report: Mapping[str, Any]) -> list[str]:
         f"{report['scenario']}, {report['seconds']:g} s simulated, seed {report['seed']}; "
         f"load 1 is {report['capacity_sessions']:g} sessions at {report['fixed_effort']}",
         "",
-        "load  came  policy      sessions  missed  superseded  quality  at fixed  on time fps"
+        "load  came  policy      in/refused  missed  superseded  quality  at fixed  on time fps"
         "  p50/p99 ms       busy  fairness",
     ]
     for one in report["runs"]:
         e2e = "/".join(_text(one["e2e_ms"][name]) for name in ("p50", "p99"))
+        in_and_out = f"{one['sessions']['admitted']}/{one['sessions']['rejected']}"
         lines.append(
             f"{one['load']:<5g} {one['offered_load']:<5.2f} {one['policy']:<11} "
-            f"{one['sessions']['admitted']:>8} "
+            f"{in_and_out:>10} "
             f"{one['deadline_miss_rate']:>7.1%} {one['superseded_rate']:>11.1%} "
             f"{one['mean_quality']:>8.3f} {one['fixed_quality']['mean_quality']:>9.3f} "
             f"{one['goodput_fps']:>12.1f}  {e2e:<15} {one['gpu_busy']:>5.0%} "

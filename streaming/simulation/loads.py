@@ -26,6 +26,8 @@ class Load:
         scale: time compression of bursty arrivals and traces.
         rps: mean arrivals a second at load 1; None derives it from the capacity.
         rows: of a recorded trace, which then takes the place of `kind`.
+        admission: whether there is a door; without one everyone gets in, and only the dispatch is
+            judged.
     """
 
     load: float
@@ -35,6 +37,7 @@ class Load:
     scale: float = 1.0
     rps: float | None = None
     rows: tuple[Row, ...] = ()
+    admission: bool = False
 
     def visits(self, scenario: Scenario) -> tuple[Visit, ...]:
         """Who comes, for this scenario's device."""

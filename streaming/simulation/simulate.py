@@ -7,7 +7,8 @@ engine: a plan whenever the device is free and something happened, `more` betwee
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Generator, Iterable
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from random import Random
@@ -22,10 +23,15 @@ from .metrics import Ledger
 TIMEOUT_S = 5.0
 """How long a viewer that vanished is still counted as one that is there."""
 
+MOST_WAITING = 16
+"""Viewers in the line; who comes after that is refused."""
+
 ProfileOf = Callable[[Visit], Profile]
+Admits = Callable[[Sequence[Profile], Profile], bool]
+"""Whether there is room for a newcomer beside those that are there."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Source:
     """The camera of one visit: when its next chunk is whole."""
 
@@ -70,6 +76,9 @@ class Simulation:
         visits: who comes.
         profile_of: what the scheduler is told of a visit.
         seed: of the cameras.
+        admits: the door; None lets everyone in. Who finds no room waits in line for somebody to
+            leave; whom the line does not take, or who is still in it when the visit would have
+            ended, counts as rejected.
     """
 
     def __init__(
@@ -79,6 +88,7 @@ class Simulation:
         visits: Iterable[Visit],
         profile_of: ProfileOf,
         seed: int,
+        admits: Admits | None = None,
     ) -> None:
         self.ledger = Ledger()
         self._scheduler = scheduler
@@ -87,6 +97,8 @@ class Simulation:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
         self._sources: dict[str, _Source] = {}
+        self._admits = admits
+        self._line: deque[_Source] = deque()
         self._run: _Run | None = None
         self._wake: float | None = None
         for visit in visits:
@@ -113,12 +125,36 @@ class Simulation:
     # --- viewers ---
 
     def _arrive(self, source: _Source) -> None:
-        now = self._clock.now()
-        self.ledger.sessions["admitted"] += 1
-        self._join(now, source)
+        if not self._line and self._has_room(source):
+            self._join(self._clock.now(), source)
+        elif len(self._line) < MOST_WAITING:
+            self.ledger.sessions["queued"] += 1
+            self._line.append(source)
+            self._at(source.visit.end, lambda: self._give_up(source))
+        else:
+            self.ledger.sessions["rejected"] += 1
+
+    def _has_room(self, source: _Source) -> bool:
+        if self._admits is None:
+            return True
+        present = [other.profile for other in self._sources.values() if not other.gone]
+        return self._admits(present, source.profile)
+
+    def _give_up(self, source: _Source) -> None:
+        """The visit would have ended by now; it may never have begun."""
+        if source in self._line:
+            self._line.remove(source)
+            self.ledger.sessions["rejected"] += 1
+            self._call_in()
+
+    def _call_in(self) -> None:
+        """Those in front of the line for whom there is room now."""
+        while self._line and self._has_room(self._line[0]):
+            self._join(self._clock.now(), self._line.popleft())
 
     def _join(self, now: float, source: _Source) -> None:
         visit = source.visit
+        self.ledger.sessions["admitted"] += 1
         self._sources[visit.session] = source
         self.ledger.joined(now, source.profile)
         self._scheduler.join(now, source.profile)
@@ -128,8 +164,7 @@ class Simulation:
         for prompt in visit.prompts:
             if prompt > now:
                 self._at(prompt, lambda: self._change(source))
-        end = visit.end + (TIMEOUT_S if visit.abrupt else 0.0)
-        self._at(end, lambda: self._leave(source))
+        self._at(visit.end + TIMEOUT_S * visit.abrupt, lambda: self._leave(source))
 
     def _next(self, source: _Source) -> None:
         at = source.next_release(self._clock.now())
@@ -160,6 +195,7 @@ class Simulation:
         source.gone = True
         self._scheduler.leave(now, source.visit.session)
         self.ledger.left(now, source.visit.session)
+        self._call_in()
 
     # --- device ---
 

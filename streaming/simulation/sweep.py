@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..scheduling.admission import admit
 from ..scheduling.policies import policy_named
+from ..scheduling.quotes import Quotes
 from ..scheduling.scheduler import Scheduler
 from .arrivals import Visit
 from .calibration import measured_costs
@@ -59,12 +61,15 @@ def play(
     may = policy in LADDER if ladder is None else ladder
     device = FakeDevice(scenario.device, load.seed)
     costs = measured_costs(scenario, load.seed)
+    # What the device took at the start: a door that follows its noise would be no fair comparison.
+    quotes = Quotes(measured_costs(scenario, load.seed))
     simulation = Simulation(
         Scheduler(policy_named(policy), costs),
         device,
         load.visits(scenario) if guests is None else guests,
         lambda visit: scenario.profile(visit, ladder=may),
         load.seed,
+        (lambda there, one: admit(quotes, there, one).admitted) if load.admission else None,
     )
     ledger = simulation.run(load.seconds)
     return ledger, device.busy

@@ -10,6 +10,7 @@ from millrace.streaming.simulation.arrivals import Visit, steady
 from millrace.streaming.simulation.loads import Load, offered
 from millrace.streaming.simulation.metrics import Ledger
 from millrace.streaming.simulation.scenario import STEADY
+from millrace.streaming.simulation.simulate import MOST_WAITING
 from millrace.streaming.simulation.sweep import POLICIES, entry, play, run
 from millrace.streaming.simulation.trace import Row
 
@@ -113,3 +114,19 @@ def test_a_trace_is_stretched_to_the_load() -> None:
 
 def test_an_empty_run_counts_nothing() -> None:
     assert Ledger().released_chunks == 0
+
+
+def test_who_finds_no_room_waits_or_is_refused() -> None:
+    """Guests of a fixed effort: the door knows that five of them fill what may be claimed."""
+    early = steady(5, 10.0)
+    late = tuple(Visit(f"l{n}", f"l{n}", 1.0, 40.0) for n in range(MOST_WAITING + 3))
+    short = Visit("short", "short", 0.5, 5.0)
+    load = Load(1.0, 20.0, admission=True)
+    ledger, _ = play("edf-drop", load, guests=(*early, short, *late))
+    assert ledger.sessions["queued"] == MOST_WAITING
+    # Four for whom the line was full, and the one whose visit would have been over.
+    assert ledger.sessions["rejected"] == 4 + 1
+    assert ledger.sessions["admitted"] == 10
+    assert "short" not in ledger.lives
+    assert [ledger.lives[f"l{n}"].joined for n in range(5)] == [10.0] * 5
+    assert sum(life.fates["late_drop"] for life in ledger.lives.values()) == 0
