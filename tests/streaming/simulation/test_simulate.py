@@ -117,8 +117,8 @@ def test_an_empty_run_counts_nothing() -> None:
 
 
 def test_who_finds_no_room_waits_or_is_refused() -> None:
-    """Guests of a fixed effort: the door knows that five of them fill what may be claimed."""
-    early = steady(5, 10.0)
+    """Of four at a fixed effort all may come at once and still be in time; of five, not."""
+    early = steady(4, 10.0)
     late = tuple(Visit(f"l{n}", f"l{n}", 1.0, 40.0) for n in range(MOST_WAITING + 3))
     short = Visit("short", "short", 0.5, 5.0)
     load = Load(1.0, 20.0, admission=True)
@@ -126,7 +126,7 @@ def test_who_finds_no_room_waits_or_is_refused() -> None:
     assert ledger.sessions["queued"] == MOST_WAITING
     # Four for whom the line was full, and the one whose visit would have been over.
     assert ledger.sessions["rejected"] == 4 + 1
-    assert ledger.sessions["admitted"] == 10
+    assert ledger.sessions["admitted"] == 8
     assert "short" not in ledger.lives
-    assert [ledger.lives[f"l{n}"].joined for n in range(5)] == [10.0] * 5
+    assert [ledger.lives[f"l{n}"].joined for n in range(4)] == [10.0] * 4
     assert sum(life.fates["late_drop"] for life in ledger.lives.values()) == 0
