@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import cli_config
+from . import cli_bench, cli_config
 from . import cli_options as options
 from .errors import CommandError
 
@@ -32,6 +32,7 @@ models = typer.Typer(
     help="The models that this version knows.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(models, name="models")
+app.command(name="bench")(cli_bench.bench)
 
 
 def main() -> None:
@@ -179,76 +180,6 @@ def stylize(
         keep_going=keep_going,
     )
     command.run(job, as_json)
-
-
-@app.command()
-def bench(
-    pipeline: options.Pipeline = "tiny",
-    size: options.Size = None,
-    seconds: Annotated[
-        float, typer.Option("--seconds", min=0.2, help="Length of each run, after warming up.")
-    ] = 20.0,
-    steps: Annotated[
-        str | None,
-        typer.Option(
-            "--steps",
-            metavar="N[,N...]",
-            help="One run for each value of the control `steps`; all that there are by default.",
-        ),
-    ] = None,
-    fps: Annotated[
-        float,
-        typer.Option("--fps", min=0, max=1000, help="Also run with frames coming at this rate."),
-    ] = 0.0,
-    deadline: Annotated[
-        float, typer.Option("--deadline", min=1, help="With --fps: ms until a frame is late.")
-    ] = 100.0,
-    sessions: Annotated[
-        int, typer.Option("--sessions", min=1, max=1024, help="Viewers at the same time.")
-    ] = 1,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    threads: options.Threads = 0,
-    settings: options.Settings = None,
-    browser: Annotated[
-        bool, typer.Option("--browser", help="The whole way, through a server and Chromium.")
-    ] = False,
-    random_weights: Annotated[
-        bool,
-        typer.Option("--random-weights", help="The model's speed without its weights or looks."),
-    ] = False,
-    report: Annotated[
-        str | None,
-        typer.Option("--json", metavar="PATH", help="Write the numbers here; - prints them."),
-    ] = None,
-) -> None:
-    """Measure the live engine on this machine, alone or with a browser in front of it."""
-    from ..streaming.config import Options
-    from . import bench as command
-
-    width, height = options.parse_size(size or "256x256")
-    command.run(
-        command.Plan(
-            options=Options(
-                pipeline,
-                device,
-                dtype,
-                threads,
-                width,
-                height,
-                max_sessions=sessions,
-                settings={"random_weights": True} if random_weights else {},
-            ),
-            seconds=seconds,
-            steps=options.parse_steps(steps) if steps else (),
-            open_fps=fps,
-            deadline_ms=deadline,
-            sessions=sessions,
-            controls=options.parse_settings(settings or []),
-            browser=browser,
-            report=report,
-        )
-    )
 
 
 @models.command("list")

@@ -72,6 +72,23 @@ def parse_steps(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
+def parse_names(text: str) -> tuple[str, ...]:
+    """ "a, b" as ("a", "b")."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def parse_numbers(flag: str, text: str) -> tuple[float, ...]:
+    """ "0.5,1" as (0.5, 1.0).
+
+    Raises:
+        CallError: anything else.
+    """
+    try:
+        return tuple(float(part) for part in parse_names(text))
+    except ValueError:
+        raise CallError(f"{flag} {text!r} is not a list of numbers; write it as 0.5,1") from None
+
+
 def option(name: str, text: str, *flags: str, **more: object) -> object:
     """A typer option that also reads MILLRACE_<NAME>."""
     return typer.Option(*flags, help=text, envvar=PREFIX + name.upper(), **more)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -34,11 +35,43 @@ def millrace(*arguments: str, **more: object) -> subprocess.CompletedProcess[str
     return subprocess.run(program, capture_output=True, text=True, timeout=120, **more)  # type: ignore[call-overload]
 
 
+BAD_BENCHES = [
+    (["--simulate", "--browser"], "--simulate runs no engine"),
+    (["--loads", "1"], "add --simulate"),
+    (["--simulate", "--loads", "half"], "write it as 0.5,1"),
+    (["--simulate", "--policies", "luck"], "no policy luck"),
+    (["--webrtc", "--separate"], "different benchmarks"),
+    (["--arrivals", "steady"], "add --fps"),
+]
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_help_is_there_for_every_command(command: list[str]) -> None:
     result = CliRunner().invoke(cli.app, [*command, "--help"])
     assert result.exit_code == 0
     assert "Usage:" in result.stdout
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_BENCHES)
+def test_a_benchmark_that_makes_no_sense_is_a_wrong_call(
+    arguments: list[str], message: str
+) -> None:
+    result = CliRunner().invoke(cli.app, ["bench", "--pipeline", "passthrough", *arguments])
+    assert isinstance(result.exception, CallError)
+    assert message in str(result.exception)
+
+
+def test_a_simulation_writes_a_run_for_each_policy_and_load(tmp_path: Path) -> None:
+    report = tmp_path / "runs.json"
+    arguments = ["--simulate", "--seconds", "2", "--loads", "0.5,1", "--json", str(report)]
+    assert CliRunner().invoke(cli.app, ["bench", *arguments]).exit_code == 0
+    runs = json.loads(report.read_text())["runs"]
+    assert {(run["policy"], run["load"]) for run in runs} == {
+        (policy, load)
+        for policy in ("fifo", "edf-drop", "edf-ladder", "millrace")
+        for load in (0.5, 1.0)
+    }
+    assert all(0 <= run["deadline_miss_rate"] <= 1 and run["mean_quality"] <= 1 for run in runs)
 
 
 def test_an_unknown_command_is_a_wrong_call() -> None:
