@@ -17,7 +17,7 @@ from .scheduling.costs import CostTable
 from .scheduling.quotes import passes_of
 from .scheduling.scheduler import Scheduler
 from .scheduling.tasks import Assignment, Hold, Measured, Plan, Profile, Shape, Standing, Task
-from .session import SKIP_STILL, EngineSession
+from .session import SKIP_STILL, EngineSession, HostedSession
 from .similarity import Verdict
 
 PATIENCE = 2.5
@@ -79,6 +79,8 @@ class Agenda:
         self._scheduler = scheduler
         self._costs = costs
         self._choose_order = choose_order
+        self._live: dict[str, EngineSession] = {}
+        self._alone = False
         self._profiles: dict[str, Profile] = {}
         self._epochs: dict[str, int] = {}
         self._known: dict[str, int] = {}
@@ -96,7 +98,23 @@ class Agenda:
         """A session came, or its controls changed."""
         if session.mailbox.lossless:
             return
+        self._live[session.id] = session
+        self._profile(now, session)
+        self._agree(now)
+
+    def _agree(self, now: float) -> None:
+        """Whoever is alone has no ladder: there is nobody to give way to, and the newest picture
+        at full effort is worth more than the rate of the source. A second viewer brings it back."""
+        alone = len(self._live) == 1
+        if alone != self._alone:
+            self._alone = alone
+            for session in self._live.values():
+                self._profile(now, session)
+
+    def _profile(self, now: float, session: EngineSession) -> None:
         profile = profile_of(self._offered, session)
+        if self._alone:
+            profile = replace(profile, efforts=profile.efforts[:1])
         self._epochs[session.id] = session.controls.epoch
         if self._profiles.get(session.id) != profile:
             self._profiles[session.id] = profile
@@ -107,8 +125,9 @@ class Agenda:
         """A session ended; one that never joined is no error."""
         if self._profiles.pop(session.id, None) is not None:
             self._scheduler.leave(now, session.id)
-        for kept in (self._epochs, self._known, self._verdicts):
+        for kept in (self._live, self._epochs, self._known, self._verdicts):
             kept.pop(session.id, None)
+        self._agree(now)
 
     def standing(self, session: EngineSession) -> Standing | None:
         """Where a live session stands on the ladder."""
@@ -143,7 +162,7 @@ class Agenda:
         if head is None:
             return
         if self._epochs[session.id] != session.controls.epoch:
-            self.join(now, session)
+            self._profile(now, session)
         still = False
         if session.controls.values.get(SKIP_STILL.name, False):
             verdict = session.filter.judge(head.frames, session.controls.epoch)
@@ -230,7 +249,7 @@ Sample = tuple[Literal["encode", "pass", "decode", "commit"], Shape, int, int | 
 """Stage, shape, rows, window and seconds, as `Measured` takes them."""
 
 
-def profile_of(info: PipelineInfo, session: EngineSession) -> Profile:
+def profile_of(info: PipelineInfo, session: EngineSession | HostedSession) -> Profile:
     """What the scheduler should know of a session, from what it was opened with and its controls.
 
     A session without a user is a user of its own.

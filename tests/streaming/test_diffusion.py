@@ -278,7 +278,8 @@ def test_who_wants_the_same_shares_one_prompt_and_the_last_one_lets_it_go(
 ) -> None:
     host = pipeline(model, streams=3)
     streams = [host.open(StreamConfig(32, 32)) for _ in range(3)]
-    wishes = [{"prompt": "neon"}, {"prompt": "neon"}, {"prompt": "neon", "strength": 0.5}]
+    half: dict[str, object] = {"prompt": "neon", "strength": 0.5}
+    wishes: list[dict[str, object]] = [{"prompt": "neon"}, {"prompt": "neon"}, half]
     host.step([Work(s, 0, clip(1)[0], controls(w)) for s, w in zip(streams, wishes, strict=True)])
     assert streams[0].prompt is streams[1].prompt is not streams[2].prompt
     assert len(host.library) == 2
