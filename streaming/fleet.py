@@ -20,6 +20,7 @@ from .host import Event, HostInfo, HostRefused, Listener, Output
 from .moves import Mover
 from .muster import Muster
 from .pipeline import StreamConfig
+from .scheduling.placement import Balance
 from .session import HostedSession, check_size, defaults
 from .ticket import Member, Ticket
 from .totals import added
@@ -51,6 +52,7 @@ class Fleet:
         self._clock = clock or SystemClock()
         self._muster = Muster(options, self._clock, spare=spare, hang_s=hang_s)
         self._mover = Mover(self._heard)
+        self._balance = Balance()
         # Guards the three below. Never held while something is delivered.
         self._changed = threading.Condition(threading.Lock())
         self._tickets: dict[str, Ticket] = {}
@@ -246,7 +248,17 @@ class Fleet:
                 tickets = list(self._tickets.values())
             self._pump()
             self._tell_queue()
-            self._mover.rebalance(self._clock.now(), self._muster.members, tickets)
+            if self._muster.portable:
+                self._even_out(tickets)
+
+    def _even_out(self, tickets: list[Ticket]) -> None:
+        """Move a session from a loaded device to an idle one, if the rule says so."""
+        move = self._balance.move(self._clock.now(), *self._muster.loads(tickets))
+        if move is None:
+            return
+        ticket = next(ticket for ticket in tickets if ticket.session.id == move[0])
+        target = next(member for member in self._muster.members if member.label == move[1])
+        self._mover.begin(ticket, target)
 
     # ---- what comes from the devices, on their threads -----------------------------------------
 

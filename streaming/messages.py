@@ -228,6 +228,8 @@ class Pong:
     process: Mapping[str, Any]
     totals: Tally = field(default_factory=dict)
     spans: tuple[Span, ...] = ()
+    costs: tuple[Any, ...] | None = None
+    """`CostTable.to_json` of the device, now and then."""
 
 
 FromWorker = (

@@ -8,7 +8,7 @@ session stays where it was. Frames that come meanwhile are kept.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 from .frames import Frame
@@ -119,6 +119,3 @@ class Mover:
             ticket.move = None
             ticket.kept.clear()
         move.parcel.unlink(missing_ok=True)
-
-    def rebalance(self, now: float, members: Sequence[Member], tickets: Sequence[Ticket]) -> None:
-        """Move a session from a loaded device to an idle one, if the rule says so."""

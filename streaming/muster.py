@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from .agenda import profile_of
 from .clock import Clock
 from .config import Options
+from .expectations import expect
 from .host import HostInfo, HostRefused
+from .scheduling.admission import admit, claim
+from .scheduling.costs import CostTable
+from .scheduling.placement import Movable, Offer, best
+from .scheduling.quotes import Quotes
+from .scheduling.tasks import Profile, Shape, Stage
 from .supervisor import WorkerHost
 from .ticket import Member, Ticket
 
@@ -69,11 +76,62 @@ class Muster:
         live = [member for member in self.members if member.live]
         if not live:
             return None, "the engine is being started again"
-        count = {id(member): 0 for member in live}
-        for other in served:
-            if id(other.member) in count:
-                count[id(other.member)] += 1
-        return min(live, key=lambda member: count[id(member)]), ""
+        offers: dict[int, Offer] = {}
+        why = ""
+        for number, member in enumerate(live):
+            there = [other for other in served if other.member is member]
+            quotes = self._quotes(member, [*there, ticket])
+            present = [self._profile(other) for other in there]
+            verdict = admit(quotes, present, self._profile(ticket))
+            if verdict.admitted:
+                prompt = _prompt(ticket)
+                alike = sum(_prompt(other) == prompt for other in there) if prompt else 0
+                offers[number] = Offer(verdict.share, alike, len(there))
+            else:
+                why = why or f"{member.label} has no room: {verdict.reason}"
+        chosen = best(offers)
+        return (None, why) if chosen is None else (live[chosen], "")
+
+    def loads(self, tickets: Sequence[Ticket]) -> tuple[dict[str, list[Movable]], dict[str, float]]:
+        """For each device that is up: what could move, and the share of it that is claimed."""
+        loads: dict[str, list[Movable]] = {}
+        busy: dict[str, float] = {}
+        for member in self.members:
+            if not member.live:
+                continue
+            there = [ticket for ticket in tickets if ticket.member is member]
+            quotes = self._quotes(member, there)
+            loads[member.label], busy[member.label] = [], 0.0
+            for ticket in there:
+                profile = self._profile(ticket)
+                share = claim(quotes, profile, 1).share
+                busy[member.label] += share
+                if ticket.move is None:
+                    # What a stream remembers grows with its picture.
+                    movable = Movable(
+                        ticket.session.id, share, profile.shape.pixels, profile.service
+                    )
+                    loads[member.label].append(movable)
+        return loads, busy
+
+    @property
+    def portable(self) -> bool:
+        """Whether sessions can move here."""
+        return self._info is not None and self._info.portable and len(self.members) > 1
+
+    def _profile(self, ticket: Ticket) -> Profile:
+        assert self._info is not None, "tickets are given out when the pipeline is known"
+        return profile_of(self._info.pipeline, ticket.session)
+
+    def _quotes(self, member: Member, tickets: Sequence[Ticket]) -> Quotes:
+        """What launches take on a device, for the shapes of these sessions."""
+        assert self._info is not None
+        table = CostTable.from_json(member.host.costs)
+        pipeline = self._info.pipeline
+        measured = Shape(*pipeline.size, pipeline.chunk)
+        for ticket in tickets:
+            expect(table, self._profile(ticket), measured)
+        return Quotes(Slowed(table, member.host.interference))
 
     def summary(self, workers: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """The numbers of all workers as if they were one."""
@@ -145,6 +203,24 @@ class Muster:
             devices=labels,
             choices=(several, *failed, *first.choices),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Slowed:
+    """Costs on a device that is slower than usual at present; implements `Costs`."""
+
+    table: CostTable
+    factor: float
+
+    def seconds(
+        self, stage: Stage, shape: Shape, rows: int, window: int | None, share: float = 0.99
+    ) -> float:
+        """See `Costs.seconds`."""
+        return self.factor * self.table.seconds(stage, shape, rows, window, share)
+
+
+def _prompt(ticket: Ticket) -> object:
+    return ticket.session.controls.values.get("prompt")
 
 
 def _shared_out(options: Options, names: Sequence[str]) -> list[tuple[str, Options]]:

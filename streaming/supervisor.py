@@ -81,6 +81,8 @@ class WorkerHost:
         self._ids = itertools.count(1)
         self._deaths = 0
         self._process: Mapping[str, Any] = {}
+        self.costs: tuple[Any, ...] = ()
+        """What the worker last said about how long things take, see `CostTable.from_json`."""
         self._ledger = Ledger()
         self._trace = Trace()
 
@@ -225,6 +227,11 @@ class WorkerHost:
         return self._state()
 
     @property
+    def interference(self) -> float:
+        """How many times longer things take than the costs say, at present."""
+        return float(self._process.get("interference", 1.0))
+
+    @property
     def failure(self) -> str:
         """Why it will never be live again, or nothing."""
         return self._failure or ""
@@ -324,15 +331,20 @@ class WorkerHost:
                 if line is not None and line.saved is not None:
                     saved, line.saved = line.saved, None
                     saved(problem)
-            case Pong(numbers, process, totals, spans):
-                self._process = process
-                for id in self._blame.lapsed(self._clock.now()):
-                    worker.send(Trust(id))
-                self._ledger.report(totals)
-                self._trace.add(*spans)
-                for id, own in numbers.items():
-                    if line := self._lines.get(id):
-                        line.numbers = own
+            case Pong():
+                self._answered(worker, message)
+
+    def _answered(self, worker: WorkerProcess, message: Pong) -> None:
+        if message.costs is not None:
+            self.costs = message.costs
+        self._process = message.process
+        for id in self._blame.lapsed(self._clock.now()):
+            worker.send(Trust(id))
+        self._ledger.report(message.totals)
+        self._trace.add(*message.spans)
+        for id, own in message.sessions.items():
+            if line := self._lines.get(id):
+                line.numbers = own
 
     def accuse(self, how: str, at_work: Sequence[str]) -> bool:
         with self._changed:

@@ -23,12 +23,10 @@ class Member:
 
     Attributes:
         label: what it is called on the page; cpu:0 and cpu:1 where there are two.
-        moved_at: when a session was last moved to or from it.
     """
 
     label: str
     host: WorkerHost
-    moved_at: float = float("-inf")
 
     @property
     def live(self) -> bool:

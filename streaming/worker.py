@@ -62,6 +62,10 @@ if TYPE_CHECKING:
     pass
 
 
+COSTS_EVERY = 10
+"""Answers from one that brings the table of costs to the next: it changes slowly."""
+
+
 def main(connection: Connection, mark: str) -> None:
     """Entry point of the process: load torch, wait for `Start`, run until told to stop or until
     the web process is gone.
@@ -112,6 +116,7 @@ class Worker:
         self._wake = threading.Event()
         self._stopping = False
         self._asked = False
+        self._answers = 0
         self._record = False
         self._busy = BusyShare()
         self._places: dict[str, Place] = {}
@@ -155,7 +160,12 @@ class Worker:
             for id, numbers in sessions.items():
                 place = self._places.get(id)
                 numbers["drops"]["outbox"] = place.out.dropped if place else 0
-            self._send(Pong(sessions, self._process(), self._engine.totals.plain(), self._spans()))
+            costs = (
+                tuple(self._engine.costs.to_json()) if self._answers % COSTS_EVERY == 0 else None
+            )
+            self._answers += 1
+            totals = self._engine.totals.plain()
+            self._send(Pong(sessions, self._process(), totals, self._spans(), costs))
 
     def _process(self) -> dict[str, Any]:
         worked = self._engine.totals.counted("busy_seconds")

@@ -26,14 +26,17 @@ class Offer:
     Attributes:
         share: of the device that would be claimed with it.
         prompts: sessions there that have the same prompt, whose embedding it would share.
+        sessions: there at all; decides where nothing is known of the costs yet.
     """
 
     share: float
     prompts: int = 0
+    sessions: int = 0
 
 
 def best(offers: Mapping[Device, Offer], even: bool = True) -> Device | None:
-    """The device for a newcomer; ties go to where its prompt is known already.
+    """The device for a newcomer; ties, up to a tenth of a device, go to where its prompt is known
+    already.
 
     Args:
         even: take the emptiest, so that everyone gets the most quality; otherwise best fit, the
@@ -41,7 +44,8 @@ def best(offers: Mapping[Device, Offer], even: bool = True) -> Device | None:
     """
     sign = 1 if even else -1
     ranked = sorted(
-        offers.items(), key=lambda item: (round(sign * item[1].share, 2), -item[1].prompts)
+        offers.items(),
+        key=lambda item: (round(sign * item[1].share, 1), -item[1].prompts, item[1].sessions),
     )
     return ranked[0][0] if ranked else None
 

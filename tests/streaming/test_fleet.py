@@ -5,8 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ from millrace.streaming.config import Options
 from millrace.streaming.fleet import Fleet
 from millrace.streaming.host import HostRefused
 from millrace.streaming.pipeline import StreamConfig
+from millrace.streaming.scheduling.costs import CostTable
+from millrace.streaming.scheduling.quotes import Quotes
+from millrace.streaming.scheduling.tasks import Shape
+from millrace.streaming.ticket import Member
 from millrace.streaming.waiting import WaitingRoom, ordinal
 from moving_fakes import MovingPipeline
 
@@ -51,6 +56,17 @@ def pair() -> Iterator[Fleet]:
         yield fleet
 
 
+def believe(fleet: Fleet, patch: pytest.MonkeyPatch, seconds: Mapping[str, float]) -> None:
+    """Let the fleet count with these costs of a chunk instead of those that were measured."""
+
+    def quotes(member: Member, tickets: object) -> Quotes:
+        table = CostTable()
+        table.seed("pass", Shape(16, 16, 1), None, 0.0, seconds[member.label])
+        return Quotes(table)
+
+    patch.setattr(fleet._muster, "_quotes", quotes)
+
+
 def leave(*guests: tuple[Any, Awaited]) -> None:
     for session, viewer in guests:
         session.close()
@@ -67,7 +83,8 @@ def device(fleet: Fleet, session: Any) -> str:
 
 
 @pytest.mark.slow
-def test_sessions_spread_over_the_devices(pair: Fleet) -> None:
+def test_sessions_spread_over_the_devices(pair: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    believe(pair, monkeypatch, {"cpu:0": 0.0, "cpu:1": 0.0})
     (one, first), (two, second) = enter(pair), enter(pair)
     assert {device(pair, one), device(pair, two)} == {"cpu:0", "cpu:1"}
     with Feeder(one), Feeder(two):
@@ -140,6 +157,28 @@ def test_moving_to_and_fro_keeps_the_order_and_interrupts_nobody(pair: Fleet) ->
     assert set(viewer.kinds) == {"live"}
     assert viewer.indices == sorted(set(viewer.indices))
     leave((session, viewer))
+
+
+@pytest.mark.slow
+def test_busy_devices_let_a_newcomer_wait_and_even_out_by_moving(
+    pair: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    believe(pair, monkeypatch, {"cpu:0": 0.012, "cpu:1": 0.0})
+    first, second = enter(pair), enter(pair)
+    assert device(pair, first[0]) == device(pair, second[0]) == "cpu:1", "where there is room"
+    believe(pair, monkeypatch, {"cpu:0": 0.012, "cpu:1": 0.012})
+    monkeypatch.setattr(pair, "_options", replace(pair._options, max_sessions=9))
+    third, fourth = enter(pair), enter(pair)
+    assert device(pair, third[0]) == "cpu:0", "an idle device takes anyone"
+    assert fourth[0].state == "queued" and "85% is the most" in fourth[1].events[0].message
+    leave(fourth, third)
+    with Feeder(first[0]), Feeder(second[0]):
+        # Pictures go on coming, so each of them is an occasion to look.
+        first[1].wait_for(
+            lambda: any(viewer.kinds.count("live") == 2 for _, viewer in (first, second))
+        )
+    assert {device(pair, first[0]), device(pair, second[0])} == {"cpu:0", "cpu:1"}
+    leave(first, second)
 
 
 @pytest.mark.slow

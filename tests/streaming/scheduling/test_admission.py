@@ -98,8 +98,9 @@ def test_who_passes_the_test_is_never_late(tasks: list[Claim]) -> None:
 def test_the_emptier_device_wins_and_a_shared_prompt_decides() -> None:
     assert best({"a": Offer(0.5), "b": Offer(0.3)}) == "b"
     assert best({"a": Offer(0.5), "b": Offer(0.3)}, even=False) == "a"
-    assert best({"a": Offer(0.301), "b": Offer(0.299, prompts=1)}) == "b"
-    assert best({"a": Offer(0.299), "b": Offer(0.301, prompts=1)}) == "b"
+    assert best({"a": Offer(0.32), "b": Offer(0.28, prompts=1)}) == "b"
+    assert best({"a": Offer(0.28), "b": Offer(0.32, prompts=1)}) == "b"
+    assert best({"a": Offer(0.0, sessions=1), "b": Offer(0.0)}) == "b"
     assert best({}) is None
 
 
