@@ -64,7 +64,9 @@ class BenchPeer:
         self._clock = SystemClock()
         self._opened_at = 0.0
         self._receiving: asyncio.Task[None] | None = None
-        self.first = asyncio.Event()
+        self.settled = asyncio.Event()
+        """A picture came, or word that none will come soon."""
+        self.queued = False
         self.ttff = 0.0
         self.counting = False
         self.stats: dict[str, Any] = {}
@@ -95,7 +97,10 @@ class BenchPeer:
         self._drops_before = dict(self.stats.get("drops", {}))
 
     def result(self) -> dict[str, Any]:
+        """What it saw; only that it waits when it is in the queue to the end."""
         self.counting = False
+        if self.queued:
+            return {"queued": True}
         now = self.stats.get("drops", {})
         drops = {cause: n - self._drops_before.get(cause, 0) for cause, n in now.items()}
         return {
@@ -121,9 +126,9 @@ class BenchPeer:
             except MediaStreamError:
                 return
             now = self._clock.now()
-            if not self.first.is_set():
+            if not self.ttff:
                 self.ttff = now - self._opened_at
-                self.first.set()
+                self.settled.set()
             if self.counting and clock.origin is not None:
                 self._times.append(now)
                 unix = current_ntp_time() / WRAP - rtc_patches.NTP_TO_UNIX
@@ -133,6 +138,10 @@ class BenchPeer:
         message = json.loads(text)
         if message["type"] == "stats":
             self.stats = message
+        elif message["type"] == "event":
+            self.queued = message["event"] == "queued"
+            if message["event"] in ("queued", "closed"):
+                self.settled.set()
         elif message["type"] == "stamps":
             by_browser = message["clock"] == "browser"
             for rtp, ms in message["list"]:
@@ -153,7 +162,7 @@ async def run(url: str, load: Load, fps: float, warm_up: float) -> list[dict[str
     """All peers: connect one after another, warm up together, count, close.
 
     Raises:
-        TimeoutError: a peer that was let in never got a picture.
+        TimeoutError: a peer that was let in never got a picture, nor word why.
     """
     pictures = moving_source(load.options.width, load.options.height)
     peers, found = [], []
@@ -167,7 +176,7 @@ async def run(url: str, load: Load, fps: float, warm_up: float) -> list[dict[str
             peers.append(peer)
     try:
         async with asyncio.timeout(CONNECT_S):
-            await asyncio.gather(*(peer.first.wait() for peer in peers))
+            await asyncio.gather(*(peer.settled.wait() for peer in peers))
         await asyncio.sleep(warm_up)
         for peer in peers:
             peer.count()

@@ -88,16 +88,20 @@ def peers_main(connection: Connection, url: str, load: Load) -> None:
 def summary(peers: Sequence[Mapping[str, Any]], load: Load) -> dict[str, Any]:
     """The peers' numbers together, by the names that all reports use.
 
+    `fresh_fps` counts pictures that answer a source picture. A peer cannot see which of them the
+    engine repeated (half rate, a still picture): the rungs and drops under `engine` tell.
+
     Args:
-        peers: {"rejected": reason} or {"times", "delays", "rungs", "stats", "ttff", "drops"}.
+        peers: {"rejected": reason}, {"queued": True}, or a `BenchPeer.result`.
 
     Raises:
         CommandError: nobody was let in.
     """
     rejected = [peer["rejected"] for peer in peers if "rejected" in peer]
-    let_in = [peer for peer in peers if "rejected" not in peer]
+    queued = sum("queued" in peer for peer in peers)
+    let_in = [peer for peer in peers if "times" in peer]
     if not let_in:
-        raise CommandError(f"the server let nobody in: {rejected[0] if rejected else 'no peer'}")
+        raise CommandError(f"the server let nobody in: {rejected[0] if rejected else 'all wait'}")
     fps, seconds = load.fps or DEFAULT_FPS, load.seconds
     delays = sorted(delay for peer in let_in for delay in peer["delays"])
     deadline = load.deadline_ms / 1e3
@@ -127,7 +131,7 @@ def summary(peers: Sequence[Mapping[str, Any]], load: Load) -> dict[str, Any]:
         },
         "jitter_ms": _ms(percentile(gaps, 0.95)),
         "fairness_jain": round(jain([len(peer["delays"]) for peer in let_in]), 4),
-        "sessions": {"admitted": len(let_in), "queued": 0, "rejected": len(rejected)},
+        "sessions": {"admitted": len(let_in), "queued": queued, "rejected": len(rejected)},
         "drops": drops,
         "engine": [peer["stats"] for peer in let_in],
         "load_average": machine.load_average(),
@@ -141,7 +145,7 @@ def table(found: Mapping[str, Any]) -> list[str]:
     dropped = ", ".join(f"{k} {v}" for k, v in found["drops"].items() if v) or "none"
     return [
         f"{sessions['admitted']} peers over loopback at {found['source_fps']:g} frames a second, "
-        f"{sessions['rejected']} turned away",
+        f"{sessions['queued']} left waiting, {sessions['rejected']} turned away",
         f"shown                {found['raw_fps']:.1f} frames/s together, of them new "
         f"{found['fresh_fps']:.1f}, in time {found['goodput_fps']:.1f}",
         f"sent to decoded      p50/p95/p99 {of} ms; first picture after "

@@ -199,9 +199,10 @@ def test_peers_are_summed_up_by_the_agreed_names() -> None:
     }
     refused = {"rejected": "full"}
     peers: list[dict[str, Any]] = [{**peer, "drops": {"ingest": 2}}, refused, {**peer, "drops": {}}]
+    peers.append({"queued": True})
     found = bench_webrtc.summary(peers, load(seconds=1.0, fps=10.0))
     assert found["deadline_miss_rate"] == 0.5 and found["goodput_fps"] == 2
     assert found["jitter_ms"] == pytest.approx(100) and found["drops"] == {"ingest": 2}
-    assert found["sessions"] == {"admitted": 2, "queued": 0, "rejected": 1}
+    assert found["sessions"] == {"admitted": 2, "queued": 1, "rejected": 1}
     with pytest.raises(CommandError, match="nobody in: full"):
         bench_webrtc.summary([{"rejected": "full"}], load())
