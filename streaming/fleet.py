@@ -186,7 +186,9 @@ class Fleet:
         if self._waiting.full:
             self._rejected += 1
             ahead = len(self._waiting)
-            queue = f"{ahead} are waiting already" if ahead else "nobody may wait here (--queue)"
+            queue = "nobody may wait here (--queue)"
+            if ahead:
+                queue = f"{ahead} viewers wait already" if ahead > 1 else "a viewer waits already"
             raise HostRefused(f"{why}; {queue}", self._waiting.estimate(ahead + 1, self._served()))
         self._waiting.enter(ticket.session.id)
         return why
@@ -194,7 +196,8 @@ class Fleet:
     def _choose(self, ticket: Ticket) -> tuple[Member | None, str]:
         """A device with room for a session, or why there is none. Needs the lock."""
         if self._served() >= self._options.max_sessions:
-            return None, f"all {self._options.max_sessions} places are taken"
+            places = self._options.max_sessions
+            return None, f"all {places} places are taken" if places > 1 else "the place is taken"
         served = [t for t in self._tickets.values() if t.member is not None and t is not ticket]
         return self._muster.choose(ticket, served)
 

@@ -104,7 +104,7 @@ def test_who_has_no_place_waits_and_is_told_where(pair: Fleet) -> None:
     assert fourth[1].events[0].data["estimate_s"] >= third[1].events[0].data["estimate_s"]
     third[0].put(make_frame(0))
     assert third[0].stats()["drops"] == {"queued": 1}
-    with pytest.raises(HostRefused, match="all 2 places are taken; 2 are waiting") as refusal:
+    with pytest.raises(HostRefused, match="all 2 places are taken; 2 viewers wait") as refusal:
         enter(pair)
     assert refusal.value.retry_s is not None and refusal.value.retry_s >= 5
     assert pair.stats()["sessions"] == {"admitted": 2, "queued": 2, "rejected": 1}
