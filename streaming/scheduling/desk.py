@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from .quotes import Quotes
 from .tasks import Costs, Profile, Task
 
+FIRST_ACTIVITY = 0.9
+"""Before anything is known of a source; webcams show something new in most chunks, not in all."""
 ACTIVITY_MEMORY = 0.05
 """Weight of the newest chunk in a session's share of chunks that show something new."""
 SILENT_PERIODS, SILENT_S = 1.5, 0.1
@@ -29,7 +31,7 @@ class Seat:
     profile: Profile
     queue: deque[Task] = field(default_factory=deque)
     released: float | None = None
-    activity: float = 1.0
+    activity: float = FIRST_ACTIVITY
     effort: int = 0
     reason: str = ""
 

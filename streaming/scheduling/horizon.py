@@ -31,6 +31,7 @@ class Part:
         worth: factor of the menu's prices.
         task: None while it is only expected.
         choice: the one taken from the menu.
+        sure: it is made whatever happens; not to make it is no choice.
     """
 
     release: float
@@ -40,6 +41,15 @@ class Part:
     task: Task | None = None
     session: str = ""
     choice: int = 0
+    sure: bool = False
+
+    @property
+    def made(self) -> bool:
+        return self.choice < self.menu.nothing
+
+    @property
+    def lowest(self) -> int:
+        return self.menu.nothing - self.sure
 
 
 @dataclass(slots=True)
@@ -73,9 +83,9 @@ def fill(now: float, parts: Sequence[Part]) -> Filled:
             first = number
             steps.clear()
         time += part.menu.costs[part.choice]
-        if part.choice < part.menu.nothing:
+        if part.choice < part.lowest:
             heapq.heappush(steps, (part.worth * part.menu.prices[part.choice], number))
-        while time > part.due + EPSILON and steps and part.choice < part.menu.nothing:
+        while time > part.due + EPSILON and steps and part.made:
             _lower(parts, steps, first, time - part.due, outcome)
             time, first, began = _again(parts, first, number, began)
     outcome.end = time
@@ -96,7 +106,7 @@ def _lower(
         excess -= saved
         out.lost += price * saved
         out.price = max(out.price, price)
-        if part.choice < part.menu.nothing:
+        if part.choice < part.lowest:
             heapq.heappush(steps, (part.worth * part.menu.prices[part.choice], number))
 
 
@@ -118,6 +128,6 @@ def in_time(now: float, parts: Sequence[Part]) -> bool:
     time = now
     for part in parts:
         time = max(time, part.release) + part.menu.costs[part.choice]
-        if time > part.due + EPSILON and part.choice < part.menu.nothing:
+        if time > part.due + EPSILON and part.made:
             return False
     return True

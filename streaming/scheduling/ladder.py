@@ -53,9 +53,9 @@ class Rung:
         self.position += 1
         self.good, self.since = 0, now
 
-    def may_rise(self, now: float) -> bool:
-        """Whether things have been good for long enough."""
-        return self.position > 0 and self.good >= GOOD_CHUNKS and now - self.since >= DWELL_S
+    def rested(self, now: float) -> bool:
+        """Whether the last move is long enough ago for a step up."""
+        return now - self.since >= DWELL_S
 
     def up(self, now: float) -> None:
         """One step; the next one has to be earned anew."""

@@ -8,15 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .desk import Desk, Seat
-from .ladder import Rung, Shown
-from .quotes import row_of
+from .ladder import GOOD_CHUNKS, Rung, Shown
+from .quotes import TYPICAL, row_of
 from .tasks import Profile
 
-DOWN_ABOVE = 0.97
+DOWN_ABOVE = 1.0
 """Share of the device that the present rungs may take at their cheapest effort."""
-UP_BELOW = 0.85
+UP_BELOW = 0.95
 """The same after a step up; far enough below that it is not taken back at once."""
 REVIEW_S = 0.25
+CLEARLY_MORE = 2.0
+"""Ratio of two sessions' worths from which on they change places (see `Fairness.worth`)."""
 ROWS = 1, 2, 4, 8
 """Rows of a launch; few numbers, since devices may prepare a program for each."""
 SERVICE_RANK = {"best-effort": 0, "standard": 1, "guaranteed": 2}
@@ -145,11 +147,31 @@ class SteadyLoad:
     ) -> None:
         for seat in sorted(seats, key=self._first_to_yield, reverse=True):
             rung = self._places[seat.profile.session].rung
-            if rung.may_rise(now):
-                more = self._share(desk, seat, rows, -1) - self._share(desk, seat, rows, 0)
-                if total + more <= self._up_below:
-                    rung.up(now)
-                    return
+            if rung.position == 0 or not rung.rested(now):
+                continue
+            more = self._share(desk, seat, rows, -1) - self._share(desk, seat, rows, 0)
+            if total + more <= self._up_below and rung.good >= GOOD_CHUNKS:
+                rung.up(now)
+                return
+            other = self._change_with(now, seat, seats)
+            if other is not None:
+                self._places[other.profile.session].rung.down(now)
+                rung.up(now)
+                return
+
+    def _change_with(self, now: float, seat: Seat, seats: Sequence[Seat]) -> Seat | None:
+        """Somebody of the same class who has had clearly more and stands higher, if there is one:
+        when not all can, they take turns."""
+        position = self._places[seat.profile.session].rung.position
+        others = [
+            other
+            for other in seats
+            if other.profile.service == seat.profile.service
+            and self._places[other.profile.session].rung.position < position
+            and self._places[other.profile.session].rung.rested(now)
+            and self._worth(other) * CLEARLY_MORE < self._worth(seat)
+        ]
+        return min(others, key=self._worth, default=None)
 
     def _first_to_yield(self, seat: Seat) -> tuple[int, int, float]:
         place = self._places[seat.profile.session]
@@ -163,5 +185,5 @@ class SteadyLoad:
         if not group:
             return 0.0
         effort = profile.efforts[group[-1]]
-        seconds = desk.quotes.each(row_of(profile, effort), rows[profile.session])
+        seconds = desk.quotes.each(row_of(profile, effort), rows[profile.session], TYPICAL)
         return seat.activity * effort.rate * seconds / profile.period

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .quotes import Quotes, row_of
 from .tasks import Profile
 
-DROP_AVERSION = 1.5
+DROP_AVERSION = 4
 """A chunk that is not made at all is a visible stutter: the step to nothing counts this much more
 than its quality says."""
 

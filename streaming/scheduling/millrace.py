@@ -22,8 +22,12 @@ STILL_WORTH = 0.95
 """What a repeated picture is worth when nothing moved."""
 FORGIVEN = 0.05
 """Of the lags, with every launch for which nobody had to give way."""
-CLASS_WORTH = {"best-effort": 1e-3, "standard": 1.0, "guaranteed": 1e3}
-"""Factors so far apart that a class gives way wholly before the next one does at all."""
+CLASS_WORTH = {"best-effort": 1e-6, "standard": 1.0, "guaranteed": 1e6}
+"""Factors so far apart, further than any lag makes up for, that a class gives way wholly before the
+next one does at all."""
+FILLER_WORTH = 0.2
+"""Worth against that of the chunks to come below which a chunk is not even made in between: its
+user has had so much more than the others that the device is better kept for them."""
 TRUST = 0.2
 """Weight of the newest price of device time in its average."""
 STARVED_S = 1.0
@@ -109,15 +113,16 @@ class Millrace:
 
     def _decide(self, now: float, desk: Desk) -> Plan:
         asking = [seat for seat in desk.seats.values() if seat.asks(now)]
-        self._load.review(now, desk, asking, self._outlook.alike(asking))
+        alike = self._outlook.alike(asking)
+        self._load.review(now, desk, asking, alike)
         alone = len(asking) <= 1
         waiting, holds = self._sort_out(now, desk, alone)
         if not waiting:
             return Plan(holds=holds)
         if alone and len(waiting) == 1:
             return self._alone(now, desk, waiting[0], holds)
-        queued = self._outlook.waiting(desk, waiting)
-        coming = self._outlook.coming(now, desk, asking)
+        queued = self._outlook.waiting(desk, waiting, alike)
+        coming = self._outlook.coming(now, desk, asking, alike)
         choice = self._choose(now, desk, queued, coming)
         if choice is None:
             return Plan(holds=holds, look_again=max(now, min(p.due for p in queued)) + GUARD_S)
@@ -170,20 +175,39 @@ class Millrace:
     ) -> Choice | None:
         """The best number of rows for the next launch, and their effort."""
         parts = sorted([*queued, *coming], key=_due)
-        filled = fill(now, parts)
-        made = [part for part in queued if part.choice < part.menu.nothing]
+        fill(now, parts)
+        made = [part for part in queued if part.made]
         if not made:
-            return None
-        head = made[0]
-        best = Choice([head], head, filled, self._score(filled, now))
-        friends = [p for p in made if self._outlook.together(head.session, p.session)]
-        for count in ROWS[1:]:
+            return self._filler(now, desk, queued, coming)
+        friends = [p for p in made if self._outlook.together(made[0].session, p.session)]
+        best: Choice | None = None
+        for count in ROWS:
             if count > len(friends):
                 break
             choice = self._together(now, desk, friends[:count], parts)
-            if choice is not None and choice.score < best.score:
+            if choice is not None and (best is None or choice.score < best.score):
                 best = choice
-        return best
+        return best or self._filler(now, desk, queued, coming)
+
+    def _filler(
+        self, now: float, desk: Desk, queued: list[Part], coming: list[Part]
+    ) -> Choice | None:
+        """The device would be kept free for chunks to come that are worth more. What can be made
+        without missing one of them is made: the one of those that wait that is worth most."""
+        latest = [part.due - part.menu.costs[part.choice] for part in coming if part.made]
+        free = min(latest, default=float("inf"))
+        least = FILLER_WORTH * max((part.worth for part in coming if part.made), default=0.0)
+        for part in sorted(queued, key=lambda part: -part.worth):
+            if part.worth < least:
+                return None
+            menu = self._outlook.menu(desk, part.session, 1)
+            until = min(part.due, free)
+            fits = (n for n in range(menu.nothing) if now + menu.costs[n] <= until)
+            choice = next(fits, None)
+            if choice is not None:
+                launched = Part(now, until, menu, part.worth, choice=choice)
+                return Choice([part], launched, Filled(price=self._price), 0.0)
+        return None
 
     def _together(
         self, now: float, desk: Desk, rows: list[Part], parts: Sequence[Part]
@@ -194,6 +218,8 @@ class Millrace:
             due=min(part.due for part in rows),
             menu=self._outlook.menu(desk, rows[0].session, len(rows)),
             worth=sum(part.worth for part in rows) / len(rows),
+            # Against chunks that are only expected it would lose again and again.
+            sure=True,
         )
         taken = {id(part) for part in rows}
         rest = [part for part in parts if id(part) not in taken]
@@ -203,7 +229,7 @@ class Millrace:
         filled = fill(now, [launched, *rest])
         for part, choice in zip(rest, kept, strict=True):
             part.choice = choice
-        if launched.choice == launched.menu.nothing:
+        if now + launched.menu.costs[launched.choice] > launched.due:
             return None
         return Choice(rows, launched, filled, self._score(filled, now))
 
@@ -234,7 +260,8 @@ class Millrace:
         two = self._outlook.menu(desk, head.session, 2)
         if choice.launched.choice >= two.nothing:
             return None
-        single, double = head.menu.costs[head.choice], two.costs[choice.launched.choice]
+        single = choice.launched.menu.costs[choice.launched.choice]
+        double = two.costs[choice.launched.choice]
         for part in coming:
             wait = part.release - now
             if not 0 < wait <= PARTNER_S or not self._outlook.together(head.session, part.session):
@@ -257,7 +284,9 @@ class Millrace:
             return going
         asking = [seat for seat in desk.seats.values() if seat.asks(now)]
         tasks = [t for t in desk.waiting() if not t.still and self._places[t.session].group]
-        parts = self._outlook.waiting(desk, tasks) + self._outlook.coming(now, desk, asking)
+        alike = self._outlook.alike(asking)
+        parts = self._outlook.waiting(desk, tasks, alike)
+        parts += self._outlook.coming(now, desk, asking, alike)
         for part in parts:
             part.choice = max(0, part.menu.nothing - 1)
         due = min(self._outlook.due(desk, a.task) for a in there)
@@ -279,7 +308,9 @@ class Millrace:
             place = self._places[assignment.task.session]
             reached = _reached(seat, assignment, measured)
             self._book(now, desk, assignment.task.session, seat.profile.efforts[reached].quality)
-            place.rung.done(assignment.task.deadline - now, seat.profile.period)
+            # Slack is spent on quality down to the deadline; what counts is the slack there was.
+            spent = plan.predicted - self._outlook.menu(desk, assignment.task.session, 1).costs[-2]
+            place.rung.done(assignment.task.deadline - now + spent, seat.profile.period)
             place.shown.note(reached)
         if not self._contended:
             self._fairness.forgive(FORGIVEN)

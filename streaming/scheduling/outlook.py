@@ -13,6 +13,9 @@ from .tasks import Profile, Task
 
 MOST_AHEAD_S = 0.5
 """How far the look ahead goes at most; else to the next chunk of the slowest session."""
+IN_THE_BUSH = 0.97
+"""Worth of a chunk that is only expected against one that is there: if both were worth the same,
+the present one could be given up again and again for the next."""
 RELAXED = 1.25
 """Deadlines that the cheapest effort cannot meet are put off to this many times what it takes."""
 
@@ -74,19 +77,27 @@ class Outlook:
         least = self.menu(desk, task.session, 1).costs[-2]
         return max(task.deadline, task.released + RELAXED * least)
 
-    def waiting(self, desk: Desk, tasks: Sequence[Task]) -> list[Part]:
-        """The chunks that wait, in the order in which they are due."""
+    def waiting(self, desk: Desk, tasks: Sequence[Task], alike: Mapping[str, int]) -> list[Part]:
+        """The chunks that wait, in the order in which they are due.
+
+        Args:
+            alike: see `alike`. Costs are those of one chunk out of a launch of the usual size, as
+                for the chunks to come, so that both are judged alike.
+        """
         parts = []
         for task in tasks:
-            menu = self.menu(desk, task.session, 1)
-            worth = self._worth(desk.seats[task.session])
-            parts.append(Part(task.released, self.due(desk, task), menu, worth, task, task.session))
+            seat = desk.seats[task.session]
+            rows = batch_of(alike.get(task.session, 1), seat.profile)
+            menu = self.menu(desk, task.session, rows, alone=True)
+            due = self.due(desk, task)
+            parts.append(Part(task.released, due, menu, self._worth(seat), task, task.session))
         return parts
 
-    def coming(self, now: float, desk: Desk, asking: Sequence[Seat]) -> list[Part]:
+    def coming(
+        self, now: float, desk: Desk, asking: Sequence[Seat], alike: Mapping[str, int]
+    ) -> list[Part]:
         """The chunks to expect until the slowest session has sent its next one."""
         ahead = min(MOST_AHEAD_S, max(seat.profile.period for seat in asking))
-        alike = self.alike(asking)
         parts = []
         for seat in asking:
             profile = seat.profile
@@ -95,7 +106,7 @@ class Outlook:
                 continue
             rows = batch_of(alike[profile.session], profile)
             menu = self.menu(desk, profile.session, rows, alone=True).scaled(seat.activity)
-            worth = self._worth(seat)
+            worth = IN_THE_BUSH * self._worth(seat)
             due = max(profile.deadline, RELAXED * menu.costs[-2]) - GUARD_S
             period = profile.period / profile.efforts[place.group[0]].rate
             release = seat.next_release(now)
