@@ -19,6 +19,7 @@ from millrace.streaming.clock import ManualClock, SystemClock
 from millrace.streaming.frames import Frame, i420_shape
 from millrace.streaming.host import Output
 from millrace.streaming.pacing import Pacer
+from millrace.streaming.pipeline import StreamConfig
 
 SIDES = st.integers(2, 400)
 EVEN = st.integers(1, 100).map(lambda n: 2 * n)
@@ -79,7 +80,8 @@ def test_of_the_pictures_that_wait_the_newest_is_taken() -> None:
         picture.pts = pts
         pictures.append(picture)
     taken: list[Frame] = []
-    session: Any = SimpleNamespace(config=SimpleNamespace(width=32, height=32), put=taken.append)
+    config = StreamConfig(32, 32)
+    session: Any = SimpleNamespace(config=config, put=taken.append)
     counts = Counts()
 
     async def scenario() -> None:
