@@ -9,6 +9,7 @@ is the best mixture, as in filling a hull with water.
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,10 +48,6 @@ class Part:
     def made(self) -> bool:
         return self.choice < self.menu.nothing
 
-    @property
-    def lowest(self) -> int:
-        return self.menu.nothing - self.sure
-
 
 @dataclass(slots=True)
 class Filled:
@@ -75,52 +72,82 @@ def fill(now: float, parts: Sequence[Part]) -> Filled:
     """
     outcome = Filled()
     steps: list[tuple[float, int]] = []
-    time, first, began = now, 0, now
+    busy = _Busy(now, 0, now)
     for number, part in enumerate(parts):
-        if part.release > time:
+        wait = busy.end - part.release
+        if wait < 0:
             # The device idles before this one: nothing earlier can help any more.
-            time = began = part.release
-            first = number
+            busy = _Busy(part.release, number, part.release)
             steps.clear()
-        time += part.menu.costs[part.choice]
-        if part.choice < part.lowest:
-            heapq.heappush(steps, (part.worth * part.menu.prices[part.choice], number))
-        while time > part.due + EPSILON and steps and part.made:
-            _lower(parts, steps, first, time - part.due, outcome)
-            time, first, began = _again(parts, first, number, began)
-    outcome.end = time
+        elif part.release > now and wait < busy.room:
+            busy.room = wait
+        menu, choice = part.menu, part.choice
+        busy.end += menu.costs[choice]
+        if choice < menu.nothing - part.sure:
+            heapq.heappush(steps, (part.worth * menu.prices[choice], number))
+        while busy.end > part.due + EPSILON and steps and part.choice < menu.nothing:
+            saved = _lower(parts, steps, busy.first, busy.end - part.due, outcome)
+            if saved <= busy.room:
+                busy.end -= saved
+                busy.room -= saved
+            else:
+                busy = _again(now, parts, busy, number)
+    outcome.end = busy.end
     return outcome
+
+
+@dataclass(slots=True)
+class _Busy:
+    """A time in which the device never idles.
+
+    Attributes:
+        began: when.
+        first: the part that it began with.
+        end: of the last part so far.
+        room: seconds by which its parts can move forward without a gap, at the least: none of
+            those that are still to be released may start before that.
+    """
+
+    began: float
+    first: int
+    end: float
+    room: float = math.inf
 
 
 def _lower(
     parts: Sequence[Part], steps: list[tuple[float, int]], first: int, excess: float, out: Filled
-) -> None:
-    """Take the cheapest steps until `excess` seconds are saved or none is left."""
-    while steps and excess > EPSILON:
+) -> float:
+    """Take the cheapest steps until `excess` seconds are saved or none is left; the seconds."""
+    total = 0.0
+    while steps and total < excess - EPSILON:
         price, number = heapq.heappop(steps)
         if number < first:
             continue
         part = parts[number]
-        saved = part.menu.costs[part.choice] - part.menu.costs[part.choice + 1]
-        part.choice += 1
-        excess -= saved
+        menu, choice = part.menu, part.choice
+        saved = menu.costs[choice] - menu.costs[choice + 1]
+        part.choice = choice + 1
+        total += saved
         out.lost += price * saved
-        out.price = max(out.price, price)
-        if part.choice < part.lowest:
-            heapq.heappush(steps, (part.worth * part.menu.prices[part.choice], number))
+        if price > out.price:
+            out.price = price
+        if choice + 1 < menu.nothing - part.sure:
+            heapq.heappush(steps, (part.worth * menu.prices[choice + 1], number))
+    return total
 
 
-def _again(parts: Sequence[Part], first: int, last: int, began: float) -> tuple[float, int, float]:
-    """Run through the busy time once more: (end of `last`, first part after an idle time, its
-    start); steps down may have opened a gap."""
-    time = began
-    for number in range(first, last + 1):
+def _again(now: float, parts: Sequence[Part], busy: _Busy, last: int) -> _Busy:
+    """Run through a busy time once more; steps down may have opened a gap in it."""
+    again = _Busy(busy.began, busy.first, busy.began)
+    for number in range(busy.first, last + 1):
         part = parts[number]
-        if part.release > time:
-            time = began = part.release
-            first = number
-        time += part.menu.costs[part.choice]
-    return time, first, began
+        wait = again.end - part.release
+        if wait < 0:
+            again = _Busy(part.release, number, part.release)
+        elif part.release > now and number > again.first and wait < again.room:
+            again.room = wait
+        again.end += part.menu.costs[part.choice]
+    return again
 
 
 def in_time(now: float, parts: Sequence[Part]) -> bool:

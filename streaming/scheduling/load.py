@@ -67,7 +67,7 @@ def batch_of(alike: int, profile: Profile) -> int:
     """Rows that a launch is likely to have when `alike` sessions like this one are there: those
     that are released while one of them waits, half of its deadline on average."""
     together = alike * min(1.0, profile.deadline / profile.period) / 2
-    return max(rows for rows in ROWS if rows <= max(1.0, together))
+    return next((rows for rows in reversed(ROWS) if rows <= together), 1)
 
 
 class SteadyLoad:
@@ -96,21 +96,18 @@ class SteadyLoad:
         now: float,
         desk: Desk,
         seats: Sequence[Seat],
-        alike: Mapping[str, int] | None = None,
+        usual_rows: Mapping[str, int] | None = None,
     ) -> None:
         """Step sessions down until the cheapest efforts fit, or one of them up.
 
         Args:
             seats: those that send chunks at present.
-            alike: for each of them, how many are of its kind and may go in one launch; None where
-                every chunk goes alone.
+            usual_rows: that launches of each of them have; None where every chunk goes alone.
         """
         if now - self._reviewed < REVIEW_S:
             return
         self._reviewed = now
-        rows = dict.fromkeys((seat.profile.session for seat in seats), 1)
-        if alike is not None:
-            rows = {s.profile.session: batch_of(alike[s.profile.session], s.profile) for s in seats}
+        rows = usual_rows or dict.fromkeys((seat.profile.session for seat in seats), 1)
         total = sum(self._share(desk, seat, rows, 0) for seat in seats)
         if total > self._down_above:
             self._down(now, desk, seats, rows, total)

@@ -20,6 +20,7 @@ class Menu:
     Attributes:
         efforts: index of each choice in the profile's `efforts`; without that for the last one.
         costs: seconds of each choice, falling, 0 at the end.
+        nothing: index of the choice not to make the chunk.
         prices: worth that is lost for each second that is saved with the step to the next choice;
             rising, so the cheapest steps of all chunks can be taken in order.
     """
@@ -27,15 +28,12 @@ class Menu:
     efforts: tuple[int, ...]
     costs: tuple[float, ...]
     prices: tuple[float, ...]
-
-    @property
-    def nothing(self) -> int:
-        """The choice not to make the chunk."""
-        return len(self.efforts)
+    nothing: int
 
     def scaled(self, factor: float) -> Menu:
         """The same when only this share of the chunks is made."""
-        return Menu(self.efforts, tuple(c * factor for c in self.costs), self.prices)
+        costs = tuple(cost * factor for cost in self.costs)
+        return Menu(self.efforts, costs, self.prices, self.nothing)
 
 
 def menu_of(
@@ -73,7 +71,8 @@ def _hull(points: Sequence[tuple[float, float, int]]) -> Menu:
     chain = [*best, nothing]
     prices = [_price(a, b) for a, b in zip(chain, chain[1:], strict=False)]
     prices[-1] *= DROP_AVERSION
-    return Menu(tuple(p[2] for p in best), tuple(p[0] for p in chain), tuple(prices))
+    efforts = tuple(p[2] for p in best)
+    return Menu(efforts, tuple(p[0] for p in chain), tuple(prices), len(efforts))
 
 
 def _price(better: tuple[float, float, int], cheaper: tuple[float, float, int]) -> float:

@@ -113,16 +113,16 @@ class Millrace:
 
     def _decide(self, now: float, desk: Desk) -> Plan:
         asking = [seat for seat in desk.seats.values() if seat.asks(now)]
-        alike = self._outlook.alike(asking)
-        self._load.review(now, desk, asking, alike)
+        rows = self._outlook.usual_rows(asking)
+        self._load.review(now, desk, asking, rows)
         alone = len(asking) <= 1
         waiting, holds = self._sort_out(now, desk, alone)
         if not waiting:
             return Plan(holds=holds)
         if alone and len(waiting) == 1:
             return self._alone(now, desk, waiting[0], holds)
-        queued = self._outlook.waiting(desk, waiting, alike)
-        coming = self._outlook.coming(now, desk, asking, alike)
+        queued = self._outlook.waiting(desk, waiting, rows)
+        coming = self._outlook.coming(now, desk, asking, rows)
         choice = self._choose(now, desk, queued, coming)
         if choice is None:
             return Plan(holds=holds, look_again=max(now, min(p.due for p in queued)) + GUARD_S)
@@ -181,12 +181,14 @@ class Millrace:
             return self._filler(now, desk, queued, coming)
         friends = [p for p in made if self._outlook.together(made[0].session, p.session)]
         best: Choice | None = None
-        for count in ROWS:
-            if count > len(friends):
-                break
+        for count in (rows for rows in reversed(ROWS) if rows <= len(friends)):
             choice = self._together(now, desk, friends[:count], parts)
-            if choice is not None and (best is None or choice.score < best.score):
-                best = choice
+            if choice is None:
+                continue
+            if best is not None and choice.score >= best.score:
+                # Fewer still are hardly better, and looking takes time.
+                break
+            best = choice
         return best or self._filler(now, desk, queued, coming)
 
     def _filler(
@@ -284,9 +286,9 @@ class Millrace:
             return going
         asking = [seat for seat in desk.seats.values() if seat.asks(now)]
         tasks = [t for t in desk.waiting() if not t.still and self._places[t.session].group]
-        alike = self._outlook.alike(asking)
-        parts = self._outlook.waiting(desk, tasks, alike)
-        parts += self._outlook.coming(now, desk, asking, alike)
+        rows = self._outlook.usual_rows(asking)
+        parts = self._outlook.waiting(desk, tasks, rows)
+        parts += self._outlook.coming(now, desk, asking, rows)
         for part in parts:
             part.choice = max(0, part.menu.nothing - 1)
         due = min(self._outlook.due(desk, a.task) for a in there)

@@ -16,6 +16,8 @@ MOST_AHEAD_S = 0.5
 IN_THE_BUSH = 0.97
 """Worth of a chunk that is only expected against one that is there: if both were worth the same,
 the present one could be given up again and again for the next."""
+PARTS = 16
+"""Steps in which the share of chunks that show something new is told apart."""
 RELAXED = 1.25
 """Deadlines that the cheapest effort cannot meet are put off to this many times what it takes."""
 
@@ -33,7 +35,7 @@ class Outlook:
         self._worth = worth
         self._kinds: dict[str, int] = {}
         self._numbers: dict[object, int] = {}
-        self._menus: dict[tuple[int, int, int, bool], Menu] = {}
+        self._menus: dict[tuple[int, int, int, bool, int], Menu] = {}
         self._version = -1
 
     def joined(self, profile: Profile) -> bool:
@@ -47,28 +49,36 @@ class Outlook:
     def left(self, session: str) -> None:
         del self._kinds[session]
 
-    def alike(self, asking: Sequence[Seat]) -> Mapping[str, int]:
-        """For each session, how many of its kind send chunks."""
-        counts = Counter(self._kinds[seat.profile.session] for seat in asking)
-        return {s.profile.session: counts[self._kinds[s.profile.session]] for s in asking}
+    def usual_rows(self, asking: Sequence[Seat]) -> dict[str, int]:
+        """For each session that sends chunks, the rows that its launches are likely to have."""
+        kinds = [self._kinds[seat.profile.session] for seat in asking]
+        counts, known = Counter(kinds), dict[int, int]()
+        rows = {}
+        for seat, kind in zip(asking, kinds, strict=True):
+            if kind not in known:
+                known[kind] = batch_of(counts[kind], seat.profile)
+            rows[seat.profile.session] = known[kind]
+        return rows
 
     def together(self, one: str, other: str) -> bool:
         """Whether chunks of two sessions can go in one launch: same kind, same picture size."""
         same = self._kinds[one] == self._kinds[other]
         return same and self._places[one].rung.position == self._places[other].rung.position
 
-    def menu(self, desk: Desk, session: str, rows: int, alone: bool = False) -> Menu:
-        """See `menu_of`; of the session's present group."""
+    def menu(
+        self, desk: Desk, session: str, rows: int, alone: bool = False, parts: int = PARTS
+    ) -> Menu:
+        """See `menu_of`; of the session's present group, for `parts` of `PARTS` chunks."""
         if self._version != desk.quotes.version:
             self._menus.clear()
             self._version = desk.quotes.version
         place = self._places[session]
-        key = self._kinds[session], place.rung.position, rows, alone
+        key = self._kinds[session], place.rung.position, rows, alone, parts
         menu = self._menus.get(key)
         if menu is None:
             profile = desk.seats[session].profile
-            menu = menu_of(desk.quotes, profile, place.group, rows, alone=alone)
-            self._menus[key] = menu
+            whole = menu_of(desk.quotes, profile, place.group, rows, alone=alone)
+            menu = self._menus[key] = whole.scaled(parts / PARTS)
         return menu
 
     def due(self, desk: Desk, task: Task) -> float:
@@ -77,40 +87,39 @@ class Outlook:
         least = self.menu(desk, task.session, 1).costs[-2]
         return max(task.deadline, task.released + RELAXED * least)
 
-    def waiting(self, desk: Desk, tasks: Sequence[Task], alike: Mapping[str, int]) -> list[Part]:
+    def waiting(self, desk: Desk, tasks: Sequence[Task], rows: Mapping[str, int]) -> list[Part]:
         """The chunks that wait, in the order in which they are due.
 
         Args:
-            alike: see `alike`. Costs are those of one chunk out of a launch of the usual size, as
-                for the chunks to come, so that both are judged alike.
+            rows: see `usual_rows`. Costs are those of one chunk out of so many, as for the chunks
+                to come, so that both are judged alike.
         """
         parts = []
         for task in tasks:
             seat = desk.seats[task.session]
-            rows = batch_of(alike.get(task.session, 1), seat.profile)
-            menu = self.menu(desk, task.session, rows, alone=True)
+            menu = self.menu(desk, task.session, rows.get(task.session, 1), True)
             due = self.due(desk, task)
             parts.append(Part(task.released, due, menu, self._worth(seat), task, task.session))
         return parts
 
     def coming(
-        self, now: float, desk: Desk, asking: Sequence[Seat], alike: Mapping[str, int]
+        self, now: float, desk: Desk, asking: Sequence[Seat], rows: Mapping[str, int]
     ) -> list[Part]:
         """The chunks to expect until the slowest session has sent its next one."""
-        ahead = min(MOST_AHEAD_S, max(seat.profile.period for seat in asking))
+        end = now + min(MOST_AHEAD_S, max(seat.profile.period for seat in asking))
         parts = []
         for seat in asking:
             profile = seat.profile
-            place = self._places[profile.session]
-            if not place.group:
+            session = profile.session
+            group = self._places[session].group
+            release = seat.next_release(now)
+            if not group or release >= end:
                 continue
-            rows = batch_of(alike[profile.session], profile)
-            menu = self.menu(desk, profile.session, rows, alone=True).scaled(seat.activity)
+            menu = self.menu(desk, session, rows[session], True, round(seat.activity * PARTS))
             worth = IN_THE_BUSH * self._worth(seat)
             due = max(profile.deadline, RELAXED * menu.costs[-2]) - GUARD_S
-            period = profile.period / profile.efforts[place.group[0]].rate
-            release = seat.next_release(now)
-            while release < now + ahead:
-                parts.append(Part(release, release + due, menu, worth, None, profile.session))
+            period = profile.period / profile.efforts[group[0]].rate
+            while release < end:
+                parts.append(Part(release, release + due, menu, worth, None, session))
                 release += period
         return parts

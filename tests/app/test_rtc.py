@@ -158,7 +158,9 @@ def test_statistics_and_stamps_arrive() -> None:
         told = {rtp for rtp, _ in stamps}
         assert len(shown & told) > 40, "the stamps name the pictures by their RTP timestamps"
         times = [ms for _, ms in stamps if ms > 1e12]
-        assert times == sorted(times)
+        # A later sender report may move the sender's clock, by its jitter; far less than a picture
+        # that were out of place.
+        assert all(b > a - 200 for a, b in zip(times, times[1:], strict=False))
 
     with_rtc(scenario)
 
