@@ -65,7 +65,7 @@ class Filled:
 
 
 def fill(now: float, parts: Sequence[Part]) -> Filled:
-    """Choose from the menus, in place, until every part that is made is done when it is due.
+    """Choose anew from the menus until every part that is made is done when it is due.
 
     Args:
         parts: in the order of the launches.
@@ -81,10 +81,11 @@ def fill(now: float, parts: Sequence[Part]) -> Filled:
             steps.clear()
         elif part.release > now and wait < busy.room:
             busy.room = wait
-        menu, choice = part.menu, part.choice
-        busy.end += menu.costs[choice]
-        if choice < menu.nothing - part.sure:
-            heapq.heappush(steps, (part.worth * menu.prices[choice], number))
+        menu = part.menu
+        part.choice = 0
+        busy.end += menu.costs[0]
+        if menu.nothing - part.sure:
+            heapq.heappush(steps, (part.worth * menu.prices[0], number))
         while busy.end > part.due + EPSILON and steps and part.choice < menu.nothing:
             saved = _lower(parts, steps, busy.first, busy.end - part.due, outcome)
             if saved <= busy.room:
@@ -158,3 +159,8 @@ def in_time(now: float, parts: Sequence[Part]) -> bool:
         if time > part.due + EPSILON and part.made:
             return False
     return True
+
+
+def due_of(part: Part) -> float:
+    """For sorting."""
+    return part.due

@@ -4,20 +4,18 @@ quality where it buys most."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from .choosing import Choice, Chooser
 from .desk import Desk, Seat
 from .fairness import Fairness
-from .horizon import GUARD_S, Filled, Part, fill, in_time
+from .horizon import GUARD_S, due_of, in_time
 from .ladder import groups_of, reason_of
-from .load import ROWS, Place, SteadyLoad
+from .load import Place, SteadyLoad
 from .outlook import Outlook
 from .policy import assign, planned_passes, predict
 from .quotes import CAUTIOUS, TYPICAL, passes_of, row_of
 from .tasks import Assignment, Hold, Measured, Plan, Profile, Standing, Task
 
-PARTNER_S = 0.005
-"""Longest wait for a partner."""
 STILL_WORTH = 0.95
 """What a repeated picture is worth when nothing moved."""
 FORGIVEN = 0.05
@@ -25,25 +23,10 @@ FORGIVEN = 0.05
 CLASS_WORTH = {"best-effort": 1e-6, "standard": 1.0, "guaranteed": 1e6}
 """Factors so far apart, further than any lag makes up for, that a class gives way wholly before the
 next one does at all."""
-FILLER_WORTH = 0.2
-"""Worth against that of the chunks to come below which a chunk is not even made in between: its
-user has had so much more than the others that the device is better kept for them."""
-TRUST = 0.2
-"""Weight of the newest price of device time in its average."""
 STARVED_S = 1.0
 """After so long without a launch the device is tried again, whatever its costs are said to be."""
 BEHIND_S = 0.003
 """A launch that is late by less than this against its plan goes on as planned."""
-
-
-@dataclass(slots=True)
-class Choice:
-    """One way to go on: `launched` first, then what `filled` says about the rest."""
-
-    rows: list[Part]
-    launched: Part
-    filled: Filled
-    score: float
 
 
 class Millrace:
@@ -56,10 +39,9 @@ class Millrace:
     def __init__(self) -> None:
         self._fairness = Fairness()
         self._places: dict[str, Place] = {}
-        self._outlook = Outlook(self._places, self._worth)
+        self._outlook = Outlook(self._places)
+        self._chooser = Chooser(self._outlook)
         self._load = SteadyLoad(self._places, self._worth)
-        self._price = 0.0
-        self._deferred: Task | None = None
         self._began = 0.0
         self._contended = False
 
@@ -121,12 +103,13 @@ class Millrace:
             return Plan(holds=holds)
         if alone and len(waiting) == 1:
             return self._alone(now, desk, waiting[0], holds)
-        queued = self._outlook.waiting(desk, waiting, rows)
-        coming = self._outlook.coming(now, desk, asking, rows)
-        choice = self._choose(now, desk, queued, coming)
+        worths = {seat.profile.session: self._worth(seat) for seat in desk.seats.values()}
+        queued = self._outlook.waiting(desk, waiting, rows, worths)
+        coming = self._outlook.coming(now, desk, asking, rows, worths)
+        choice = self._chooser.choose(now, desk, queued, coming)
         if choice is None:
             return Plan(holds=holds, look_again=max(now, min(p.due for p in queued)) + GUARD_S)
-        partner = self._partner(now, desk, choice, coming)
+        partner = self._chooser.partner(now, desk, choice, coming)
         if partner is not None:
             return Plan(holds=holds, look_again=partner)
         return self._carry_out(now, desk, choice, holds)
@@ -170,109 +153,16 @@ class Millrace:
         launch = (assign(desk, task, self._places[task.session].group[0]),)
         return Plan(launch, holds, predict(desk, launch))
 
-    def _choose(
-        self, now: float, desk: Desk, queued: list[Part], coming: list[Part]
-    ) -> Choice | None:
-        """The best number of rows for the next launch, and their effort."""
-        parts = sorted([*queued, *coming], key=_due)
-        fill(now, parts)
-        made = [part for part in queued if part.made]
-        if not made:
-            return self._filler(now, desk, queued, coming)
-        friends = [p for p in made if self._outlook.together(made[0].session, p.session)]
-        best: Choice | None = None
-        for count in (rows for rows in reversed(ROWS) if rows <= len(friends)):
-            choice = self._together(now, desk, friends[:count], parts)
-            if choice is None:
-                continue
-            if best is not None and choice.score >= best.score:
-                # Fewer still are hardly better, and looking takes time.
-                break
-            best = choice
-        return best or self._filler(now, desk, queued, coming)
-
-    def _filler(
-        self, now: float, desk: Desk, queued: list[Part], coming: list[Part]
-    ) -> Choice | None:
-        """The device would be kept free for chunks to come that are worth more. What can be made
-        without missing one of them is made: the one of those that wait that is worth most."""
-        latest = [part.due - part.menu.costs[part.choice] for part in coming if part.made]
-        free = min(latest, default=float("inf"))
-        least = FILLER_WORTH * max((part.worth for part in coming if part.made), default=0.0)
-        for part in sorted(queued, key=lambda part: -part.worth):
-            if part.worth < least:
-                return None
-            menu = self._outlook.menu(desk, part.session, 1)
-            until = min(part.due, free)
-            fits = (n for n in range(menu.nothing) if now + menu.costs[n] <= until)
-            choice = next(fits, None)
-            if choice is not None:
-                launched = Part(now, until, menu, part.worth, choice=choice)
-                return Choice([part], launched, Filled(price=self._price), 0.0)
-        return None
-
-    def _together(
-        self, now: float, desk: Desk, rows: list[Part], parts: Sequence[Part]
-    ) -> Choice | None:
-        """The look ahead with these rows launched as one."""
-        launched = Part(
-            release=now,
-            due=min(part.due for part in rows),
-            menu=self._outlook.menu(desk, rows[0].session, len(rows)),
-            worth=sum(part.worth for part in rows) / len(rows),
-            # Against chunks that are only expected it would lose again and again.
-            sure=True,
-        )
-        taken = {id(part) for part in rows}
-        rest = [part for part in parts if id(part) not in taken]
-        kept = [part.choice for part in rest]
-        for part in rest:
-            part.choice = 0
-        filled = fill(now, [launched, *rest])
-        for part, choice in zip(rest, kept, strict=True):
-            part.choice = choice
-        if now + launched.menu.costs[launched.choice] > launched.due:
-            return None
-        return Choice(rows, launched, filled, self._score(filled, now))
-
-    def _score(self, filled: Filled, now: float) -> float:
-        """What a choice costs: the worth it loses, and the device time that it uses at the price
-        that time has had of late."""
-        return filled.lost + self._price * (filled.end - now)
-
     def _carry_out(
         self, now: float, desk: Desk, choice: Choice, holds: tuple[tuple[Task, Hold], ...]
     ) -> Plan:
-        self._price += TRUST * (choice.filled.price - self._price)
+        self._chooser.took(choice)
         self._contended = choice.filled.price > 0
         self._began = now
         effort = choice.launched.menu.efforts[choice.launched.choice]
         tasks = [part.task for part in choice.rows if part.task is not None]
         launch = tuple(assign(desk, task, effort) for task in tasks)
         return Plan(launch, holds, predict(desk, launch))
-
-    def _partner(
-        self, now: float, desk: Desk, choice: Choice, coming: Sequence[Part]
-    ) -> float | None:
-        """When to look again for a second row, if waiting for it gets both done sooner on average
-        than one after the other. None: launch now."""
-        head = choice.rows[0]
-        if len(choice.rows) > 1 or head.task is self._deferred:
-            return None
-        two = self._outlook.menu(desk, head.session, 2)
-        if choice.launched.choice >= two.nothing:
-            return None
-        single = choice.launched.menu.costs[choice.launched.choice]
-        double = two.costs[choice.launched.choice]
-        for part in coming:
-            wait = part.release - now
-            if not 0 < wait <= PARTNER_S or not self._outlook.together(head.session, part.session):
-                continue
-            # Both done at wait + double, against single and twice that.
-            if 2 * (wait + double) < 3 * single and head.due - now > 2 * double + wait:
-                self._deferred = head.task
-                return part.release
-        return None
 
     # ---- the launch ----------------------------------------------------------------------------
 
@@ -287,12 +177,13 @@ class Millrace:
         asking = [seat for seat in desk.seats.values() if seat.asks(now)]
         tasks = [t for t in desk.waiting() if not t.still and self._places[t.session].group]
         rows = self._outlook.usual_rows(asking)
-        parts = self._outlook.waiting(desk, tasks, rows)
-        parts += self._outlook.coming(now, desk, asking, rows)
+        worths = dict.fromkeys(desk.seats, 1.0)
+        parts = self._outlook.waiting(desk, tasks, rows, worths)
+        parts += self._outlook.coming(now, desk, asking, rows, worths)
         for part in parts:
             part.choice = max(0, part.menu.nothing - 1)
         due = min(self._outlook.due(desk, a.task) for a in there)
-        if now + left > due or not in_time(now + left, sorted(parts, key=_due)):
+        if now + left > due or not in_time(now + left, sorted(parts, key=due_of)):
             return frozenset()
         return going
 
@@ -337,10 +228,6 @@ def _ladder(profile: Profile) -> tuple[tuple[int, ...], ...]:
     """The groups that a session can be in; a best-effort one has an empty one at the end."""
     groups = groups_of(profile)
     return (*groups, ()) if profile.service == "best-effort" else groups
-
-
-def _due(part: Part) -> float:
-    return part.due
 
 
 def _reached(seat: Seat, assignment: Assignment, measured: Measured) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from .desk import Desk, Seat
 from .horizon import GUARD_S, Part
@@ -27,12 +27,10 @@ class Outlook:
 
     Args:
         places: of the sessions on their ladders.
-        worth: of a session's chunks against others'.
     """
 
-    def __init__(self, places: Mapping[str, Place], worth: Callable[[Seat], float]) -> None:
+    def __init__(self, places: Mapping[str, Place]) -> None:
         self._places = places
-        self._worth = worth
         self._kinds: dict[str, int] = {}
         self._numbers: dict[object, int] = {}
         self._menus: dict[tuple[int, int, int, bool, int], Menu] = {}
@@ -87,23 +85,35 @@ class Outlook:
         least = self.menu(desk, task.session, 1).costs[-2]
         return max(task.deadline, task.released + RELAXED * least)
 
-    def waiting(self, desk: Desk, tasks: Sequence[Task], rows: Mapping[str, int]) -> list[Part]:
+    def waiting(
+        self,
+        desk: Desk,
+        tasks: Sequence[Task],
+        rows: Mapping[str, int],
+        worths: Mapping[str, float],
+    ) -> list[Part]:
         """The chunks that wait, in the order in which they are due.
 
         Args:
             rows: see `usual_rows`. Costs are those of one chunk out of so many, as for the chunks
                 to come, so that both are judged alike.
+            worths: of each session's chunks against others'.
         """
         parts = []
         for task in tasks:
-            seat = desk.seats[task.session]
-            menu = self.menu(desk, task.session, rows.get(task.session, 1), True)
+            session = task.session
+            menu = self.menu(desk, session, rows.get(session, 1), True)
             due = self.due(desk, task)
-            parts.append(Part(task.released, due, menu, self._worth(seat), task, task.session))
+            parts.append(Part(task.released, due, menu, worths[session], task, session))
         return parts
 
     def coming(
-        self, now: float, desk: Desk, asking: Sequence[Seat], rows: Mapping[str, int]
+        self,
+        now: float,
+        desk: Desk,
+        asking: Sequence[Seat],
+        rows: Mapping[str, int],
+        worths: Mapping[str, float],
     ) -> list[Part]:
         """The chunks to expect until the slowest session has sent its next one."""
         end = now + min(MOST_AHEAD_S, max(seat.profile.period for seat in asking))
@@ -116,7 +126,7 @@ class Outlook:
             if not group or release >= end:
                 continue
             menu = self.menu(desk, session, rows[session], True, round(seat.activity * PARTS))
-            worth = IN_THE_BUSH * self._worth(seat)
+            worth = IN_THE_BUSH * worths[session]
             due = max(profile.deadline, RELAXED * menu.costs[-2]) - GUARD_S
             period = profile.period / profile.efforts[group[0]].rate
             while release < end:
