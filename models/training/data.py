@@ -77,14 +77,15 @@ def clean_and_styled(
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What batches are drawn with: see `training_batch`. Odd batches have twice the clips and half
-    the frames, which shows more styles and scenes for the same work."""
+    """What batches are drawn with: see `training_batch`. With `halves` odd batches have twice the
+    clips and half the frames, which shows more styles and scenes for the same work."""
 
     seed: int
     clips: int
     frames: int
     size: int
     emphasis: Tensor | None = None
+    halves: bool = False
 
 
 class Batches(Dataset[Batch]):
@@ -97,7 +98,7 @@ class Batches(Dataset[Batch]):
         d = self.draw
         generator = torch.Generator(device=self.device).manual_seed(d.seed * 999_983 + step)
         clips, frames = d.clips, d.frames
-        if step % 2:
+        if d.halves and step % 2:
             clips, frames = 2 * clips, (frames + 1) // 2
         return training_batch(generator, clips, frames, d.size, self.device, d.emphasis)
 

@@ -27,60 +27,11 @@ class Scale:
     autoencoder: Plan
     autoencoder_clips: int
     autoencoder_size: int
-    phases: tuple[tuple[Recipe, Plan], tuple[Recipe, Plan], tuple[Recipe, Plan]]
+    phases: tuple[tuple[Recipe, Plan], ...]
+    """One for each of `PHASES`."""
 
 
-CPU = Scale(
-    autoencoder=Plan(steps=2400, lr=2e-3, decay=0.6),
-    autoencoder_clips=6,
-    autoencoder_size=128,
-    phases=(
-        (
-            Recipe(clips=6, frames=4, size=64, pixel_frames=0),
-            Plan(steps=6000, lr=1.5e-3, warmup=150, decay=0.2),
-        ),
-        (
-            Recipe(clips=4, frames=6, size=128, pixel_frames=0),
-            Plan(steps=1500, lr=1e-3, warmup=50, decay=0.6),
-        ),
-        (
-            Recipe(clips=2, frames=5, size=256, pixel_frames=2),
-            Plan(steps=400, lr=3e-4, warmup=20, decay=0.8),
-        ),
-    ),
-)
-GPU = Scale(
-    autoencoder=Plan(steps=12_000, lr=2e-3, decay=0.5),
-    autoencoder_clips=32,
-    autoencoder_size=128,
-    phases=(
-        (
-            Recipe(clips=32, frames=6, size=64, pixel_frames=0),
-            Plan(steps=15_000, lr=1.5e-3, warmup=200, decay=0.2),
-        ),
-        (
-            Recipe(clips=24, frames=8, size=128, pixel_frames=1),
-            Plan(steps=10_000, lr=1e-3, warmup=100, decay=0.5),
-        ),
-        (
-            Recipe(clips=12, frames=8, size=256, pixel_frames=2),
-            Plan(steps=3_000, lr=3e-4, warmup=50, decay=0.8),
-        ),
-    ),
-)
-SMOKE = Scale(
-    autoencoder=Plan(steps=3, lr=1e-3),
-    autoencoder_clips=2,
-    autoencoder_size=64,
-    phases=(
-        (Recipe(clips=2, frames=3, size=32, pixel_frames=0), Plan(steps=2, lr=1e-3)),
-        (Recipe(clips=2, frames=3, size=64, pixel_frames=0), Plan(steps=2, lr=1e-3)),
-        (Recipe(clips=1, frames=3, size=64, pixel_frames=1), Plan(steps=1, lr=1e-4)),
-    ),
-)
-SCALES = {"cpu": CPU, "gpu": GPU, "smoke": SMOKE}
-
-EMPHASIS = {
+EDGES = {
     "camera": 0.5,
     "sketch": 2.0,
     "comic": 2.0,
@@ -93,7 +44,94 @@ EMPHASIS = {
     "oil": 1.3,
     "watercolor": 1.3,
 }
-"""How often a style is drawn, 1 if not named: edges, and what needs the past, converge last."""
+"""Edges, and what needs the past, converge last."""
+PAST = {"trails": 8.0, "exposure": 8.0, "drying": 8.0}
+ALL = {
+    "camera": 0.6,
+    "sketch": 1.5,
+    "comic": 1.6,
+    "neon": 1.5,
+    "drying": 1.5,
+    "trails": 2.5,
+    "exposure": 1.2,
+    "pop": 1.5,
+    "thermal": 1.5,
+    "oil": 1.6,
+    "noir": 1.3,
+    "vapor": 1.2,
+}
+"""By how far each look is from its filter after the phase before."""
+
+CPU = Scale(
+    autoencoder=Plan(steps=2400, lr=2e-3, decay=0.6),
+    autoencoder_clips=6,
+    autoencoder_size=128,
+    phases=(
+        (
+            Recipe(clips=6, frames=4, size=64, pixel_frames=0, emphasis=EDGES, halves=True),
+            Plan(steps=4500, lr=1.5e-3, warmup=150, decay=0.2),
+        ),
+        (
+            Recipe(clips=4, frames=6, size=128, pixel_frames=0, emphasis=EDGES, halves=True),
+            Plan(steps=1500, lr=1e-3, warmup=50, decay=0.6),
+        ),
+        (
+            Recipe(clips=5, frames=6, size=128, pixel_frames=0, emphasis=PAST),
+            Plan(steps=3000, lr=8e-4, warmup=40, decay=0.3),
+        ),
+        (
+            Recipe(clips=5, frames=6, size=128, pixel_frames=1, emphasis=ALL),
+            Plan(steps=2000, lr=8e-4, warmup=40, decay=0.85),
+        ),
+    ),
+)
+GPU = Scale(
+    autoencoder=Plan(steps=12_000, lr=2e-3, decay=0.5),
+    autoencoder_clips=32,
+    autoencoder_size=128,
+    phases=(
+        (
+            Recipe(clips=32, frames=6, size=64, pixel_frames=0, emphasis=EDGES, halves=True),
+            Plan(steps=15_000, lr=1.5e-3, warmup=200, decay=0.2),
+        ),
+        (
+            Recipe(clips=24, frames=8, size=128, pixel_frames=1, emphasis=EDGES, halves=True),
+            Plan(steps=8_000, lr=1e-3, warmup=100, decay=0.5),
+        ),
+        (
+            Recipe(clips=24, frames=8, size=128, pixel_frames=0, emphasis=PAST),
+            Plan(steps=6_000, lr=8e-4, warmup=100, decay=0.3),
+        ),
+        (
+            Recipe(clips=12, frames=8, size=256, pixel_frames=2, emphasis=ALL),
+            Plan(steps=4_000, lr=5e-4, warmup=50, decay=0.85),
+        ),
+    ),
+)
+SMOKE = Scale(
+    autoencoder=Plan(steps=3, lr=1e-3),
+    autoencoder_clips=2,
+    autoencoder_size=64,
+    phases=(
+        (
+            Recipe(clips=2, frames=3, size=32, pixel_frames=0, emphasis=EDGES, halves=True),
+            Plan(steps=2, lr=1e-3),
+        ),
+        (
+            Recipe(clips=2, frames=3, size=64, pixel_frames=0, emphasis=EDGES, halves=True),
+            Plan(steps=2, lr=1e-3),
+        ),
+        (
+            Recipe(clips=2, frames=3, size=64, pixel_frames=0, emphasis=PAST),
+            Plan(steps=1, lr=1e-3),
+        ),
+        (
+            Recipe(clips=1, frames=3, size=64, pixel_frames=1, emphasis=ALL),
+            Plan(steps=1, lr=1e-4),
+        ),
+    ),
+)
+SCALES = {"cpu": CPU, "gpu": GPU, "smoke": SMOKE}
 
 
 def load_autoencoder(folder: Path, device: str) -> PatchAutoencoder:
@@ -125,9 +163,8 @@ def run_phase(phase: str, scale: Scale, folder: Path, device: str) -> None:
         model = new_stylizer(plan.seed, device)
     else:
         model = load_stylizer(folder, PHASES[index - 1], device)
-    emphasis = torch.tensor([EMPHASIS.get(style.name, 1.0) for style in STYLES])
     autoencoder = load_autoencoder(folder, device)
-    train_stylizer(model, autoencoder, recipe, plan, folder / phase, device, emphasis)
+    train_stylizer(model, autoencoder, recipe, plan, folder / phase, device)
 
 
 def run_stage(stage: str, scale: Scale, folder: Path, device: str) -> None:

@@ -14,7 +14,7 @@ plus, for some frames, on the decoded picture.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -32,11 +32,14 @@ from ..steady import steady, steady_state
 from .autoencoder import edge_loss
 from .data import Batch, Draw, stream_batches
 from .loop import Losses, Plan, steps_done, train
+from .styles import STYLES
 
-PHASES = ("sketch", "widen", "finish")
+PHASES = ("sketch", "widen", "remember", "finish")
 """The video model learns on small pictures first: a look is local, a step on 64x64 costs a quarter
-of one on 128x128, and the number of steps is what counts. Larger pictures and longer clips then
-teach it distance and memory."""
+of one on 128x128, and the number of steps is what counts. Larger pictures teach it distance. Then
+come mostly looks that need the past, on clips of full length: mixed with the others from the start
+they lose to them, as a look without its past is nearly right. The last phase brings all looks
+together and compares pictures too."""
 
 
 @torch.no_grad()
@@ -97,10 +100,13 @@ class Recipe:
 
     clips: int
     frames: int
-    """Every second step: twice the clips, half the frames, for the sake of variety."""
     size: int
     pixel_frames: int
     """How many frames of each clip are also compared as decoded pictures."""
+    emphasis: Mapping[str, float]
+    """How often a look is drawn, by its name; 1 where nothing is said."""
+    halves: bool = False
+    """Every second step takes twice the clips and half the frames, for the sake of variety."""
     second_level: float = 0.4
     """How often the second noise level is trained too."""
     plain_flow: float = 0.15
@@ -214,10 +220,10 @@ def train_stylizer(
     plan: Plan,
     folder: Path,
     device: str,
-    emphasis: Tensor | None = None,
 ) -> Stylizer:
     autoencoder.requires_grad_(False)
-    draw = Draw(plan.seed, recipe.clips, recipe.frames, recipe.size, emphasis)
+    emphasis = torch.tensor([recipe.emphasis.get(style.name, 1.0) for style in STYLES])
+    draw = Draw(plan.seed, recipe.clips, recipe.frames, recipe.size, emphasis, recipe.halves)
     batches = stream_batches(draw, device, steps_done(folder), plan.steps)
     train(model, StepLosses(model, autoencoder, recipe, batches, device), plan, folder)
     return model

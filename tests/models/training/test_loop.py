@@ -17,6 +17,7 @@ from millrace.models.training.loop import (
     train,
 )
 from millrace.models.training.run import SMOKE, run_stage
+from millrace.models.training.stylizer import PHASES
 from torch import nn
 
 
@@ -83,7 +84,7 @@ def test_averages_follow_the_weights_and_count_integers() -> None:
 
 @pytest.mark.slow
 def test_the_whole_recipe_runs_at_smoke_size(tmp_path: Path) -> None:
-    for stage in ("autoencoder", "sketch", "widen", "finish"):
+    for stage in ("autoencoder", *PHASES):
         run_stage(stage, SMOKE, tmp_path, "cpu")
     weights = averaged(tmp_path / "finish")
     assert all(value.isfinite().all() for value in weights.values())
