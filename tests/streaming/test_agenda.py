@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 from fakes import SIZE, Collector, FakePipeline, Rig, make_frame
 from millrace.streaming.agenda import profile_of, useful
-from millrace.streaming.pipeline import NOMINAL, Effort, Work
+from millrace.streaming.pipeline import NOMINAL, Effort, PipelineInfo, Work
 from millrace.streaming.publish import tell_rung
 from millrace.streaming.scheduling.costs import CostTable
 from millrace.streaming.scheduling.tasks import Shape, Standing
@@ -23,12 +24,15 @@ class Slow(FakePipeline):
 
     def __init__(self, per_row: float, **knobs: int) -> None:
         super().__init__(**knobs)
-        self.per_row, self.rig, self.worked = per_row, None, list[Work]()
-        self.info = replace(self.info, efforts=(NOMINAL, Effort("half rate", 0.5, rate=0.5)))
+        self.per_row = per_row
+        self.rig: Rig | None = None
+        self.worked: list[Work] = []
+        efforts = (NOMINAL, Effort("half rate", 0.5, rate=0.5))
+        self.info: PipelineInfo = replace(self.info, efforts=efforts)
         self.on_step = self._work
 
-    def _work(self, batch: object) -> None:
-        assert isinstance(batch, list | tuple) and self.rig is not None
+    def _work(self, batch: Sequence[Work]) -> None:
+        assert self.rig is not None
         self.worked += batch
         self.rig.clock.advance(self.per_row * len(batch))
         batch[0].mark("pass", len(batch), None)
