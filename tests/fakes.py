@@ -244,11 +244,14 @@ class Awaited(Collector):
             self._came.notify_all()
 
     def wait_for(self, condition: Callable[[], bool], timeout: float = 30.0) -> None:
+        """Wait for what may also come true without an output: a process's numbers, say."""
+        end = SystemClock().now() + timeout
         with self._came:
-            if not self._came.wait_for(condition, timeout):
-                raise AssertionError(
-                    f"waited {timeout} s; {len(self.outputs)} outputs, events {self.events}"
-                )
+            while not self._came.wait_for(condition, 0.25):
+                if SystemClock().now() > end:
+                    raise AssertionError(
+                        f"waited {timeout} s; {len(self.outputs)} outputs, events {self.events}"
+                    )
 
 
 class Feeder:
