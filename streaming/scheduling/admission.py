@@ -7,10 +7,10 @@ their cheapest, since that is what they are brought down to before anyone is lat
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .demand import Claim, first_overload
 from .quotes import Quotes, row_of
 from .tasks import Profile
 
@@ -18,27 +18,6 @@ MOST_BUSY = 0.85
 """Share of a device's time that sessions may claim; the rest is for what no table knows."""
 MEMORY_SHARE = 0.9
 """Share of a device's memory that may be in use."""
-DEADLINES = 512
-"""Deadlines that the demand test looks at, at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What a session takes of a device at the least.
-
-    Attributes:
-        seconds: for a chunk.
-        period: between chunks that are made.
-        deadline: from a chunk's release until it must be done.
-    """
-
-    seconds: float
-    period: float
-    deadline: float
-
-    @property
-    def share(self) -> float:
-        return self.seconds / self.period
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,34 +81,3 @@ def admit(
     if late is not None:
         return Verdict(f"not everyone's pictures would be in time {1e3 * late:.0f} ms ahead", share)
     return Verdict("", share)
-
-
-def first_overload(claims: Sequence[Claim], longest: float) -> float | None:
-    """The first deadline by which more work is due than fits, if all begin together; or None.
-
-    The demand test for sporadic work that is not interrupted (Jeffay, Stanat and Martel 1991): by
-    each deadline t the work due until then and the longest launch that may be under way fit into t.
-
-    Args:
-        longest: seconds of that launch.
-    """
-    for t in sorted(_deadlines(claims)):
-        due = sum(
-            max(0, math.floor((t - one.deadline) / one.period + 1e-9) + 1) * one.seconds
-            for one in claims
-        )
-        if due + longest > t:
-            return t
-    return None
-
-
-def _deadlines(claims: Iterable[Claim]) -> set[float]:
-    """All deadlines within twice the longest period, the nearest of them where there are many."""
-    listed = list(claims)
-    end = 2 * max(one.period for one in listed) + max(one.deadline for one in listed)
-    each = max(2, DEADLINES // len(listed))
-    return {
-        one.deadline + number * one.period
-        for one in listed
-        for number in range(min(each, int((end - one.deadline) / one.period) + 1))
-    }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .desk import Desk
 from .horizon import Filled, Part, due_of, fill
 from .load import ROWS
-from .outlook import Outlook
+from .outlook import SPARE_S, Outlook
 from .tasks import Task
 
 PARTNER_S = 0.005
@@ -107,7 +107,7 @@ class Chooser:
         )
         taken = {id(part) for part in rows}
         filled = fill(now, [launched, *(part for part in parts if id(part) not in taken)])
-        if now + launched.menu.costs[launched.choice] > launched.due:
+        if now + launched.menu.costs[launched.choice] > launched.due + SPARE_S:
             return None
         return Choice(rows, launched, filled, self._score(filled, now))
 

@@ -70,6 +70,7 @@ class CostTable:
         self._curves: dict[Curve, dict[int, Window]] = {}
         self._formulas: dict[Curve, Formula] = {}
         self._interference = Interference()
+        self._took = self._usually = 0.0
 
     @property
     def interference(self) -> float:
@@ -103,8 +104,16 @@ class CostTable:
         curve = self._curves.setdefault((stage, shape, window), {})
         known = curve.setdefault(rows, Window())
         if len(known.ordered) >= ENOUGH:
-            self._interference.note(seconds / known.at(0.5))
+            self._took += seconds
+            self._usually += known.at(0.5)
         known.add(seconds)
+
+    def launched(self) -> None:
+        """What was observed since the last time was one launch. All its stages together tell of a
+        neighbour: what disturbs one of them for a moment mostly disturbs the next one too."""
+        if self._usually:
+            self._interference.note(self._took / self._usually)
+        self._took = self._usually = 0.0
 
     def seed(
         self, stage: Stage, shape: Shape, window: int | None, fixed: float, per_row: float

@@ -87,7 +87,7 @@ def fill(now: float, parts: Sequence[Part]) -> Filled:
         if menu.nothing - part.sure:
             heapq.heappush(steps, (part.worth * menu.prices[0], number))
         while busy.end > part.due + EPSILON and steps and part.choice < menu.nothing:
-            saved = _lower(parts, steps, busy.first, busy.end - part.due, outcome)
+            saved = _lower(parts, steps, busy.first, part, busy.end - part.due, outcome)
             if saved <= busy.room:
                 busy.end -= saved
                 busy.room -= saved
@@ -116,11 +116,17 @@ class _Busy:
 
 
 def _lower(
-    parts: Sequence[Part], steps: list[tuple[float, int]], first: int, excess: float, out: Filled
+    parts: Sequence[Part],
+    steps: list[tuple[float, int]],
+    first: int,
+    late: Part,
+    excess: float,
+    out: Filled,
 ) -> float:
-    """Take the cheapest steps until `excess` seconds are saved or none is left; the seconds."""
+    """Take the cheapest steps until `excess` seconds are saved, the late part is given up, or no
+    step is left; the seconds."""
     total = 0.0
-    while steps and total < excess - EPSILON:
+    while steps and total < excess - EPSILON and late.made:
         price, number = heapq.heappop(steps)
         if number < first:
             continue

@@ -20,9 +20,9 @@ STILL_WORTH = 0.95
 """What a repeated picture is worth when nothing moved."""
 FORGIVEN = 0.05
 """Of the lags, with every launch for which nobody had to give way."""
-CLASS_WORTH = {"best-effort": 1e-6, "standard": 1.0, "guaranteed": 1e6}
-"""Factors so far apart, further than any lag makes up for, that a class gives way wholly before the
-next one does at all."""
+CLASS_WORTH = {"best-effort": 1e-9, "standard": 1.0, "guaranteed": 1e9}
+"""Factors so far apart that a class gives way wholly before the next one does at all: further than
+lags (e^12) and the prices within a menu (some 40) together."""
 STARVED_S = 1.0
 """After so long without a launch the device is tried again, whatever its costs are said to be."""
 BEHIND_S = 0.003

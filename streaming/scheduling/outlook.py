@@ -18,6 +18,8 @@ IN_THE_BUSH = 0.97
 the present one could be given up again and again for the next."""
 PARTS = 16
 """Steps in which the share of chunks that show something new is told apart."""
+SPARE_S = 0.004
+"""Planned to be left before the deadline of what waits; costs are never known exactly."""
 RELAXED = 1.25
 """Deadlines that the cheapest effort cannot meet are put off to this many times what it takes."""
 
@@ -103,7 +105,7 @@ class Outlook:
         for task in tasks:
             session = task.session
             menu = self.menu(desk, session, rows.get(session, 1), True)
-            due = self.due(desk, task)
+            due = self.due(desk, task) - SPARE_S
             parts.append(Part(task.released, due, menu, worths[session], task, session))
         return parts
 

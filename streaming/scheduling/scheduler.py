@@ -75,6 +75,7 @@ class Scheduler:
         if isinstance(self._costs, CostTable):
             for stage, shape, rows, window, seconds in measured.samples:
                 self._costs.observe(stage, shape, rows, window, seconds)
+            self._costs.launched()
         self._desk.quotes.changed()
         for assignment in plan.launch:
             seat = self._desk.seats.get(assignment.task.session)
