@@ -8,10 +8,10 @@ is the best mixture, as in filling a hull with water.
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush, heapreplace
 
 from .menu import Menu
 from .tasks import Task
@@ -72,28 +72,31 @@ def fill(now: float, parts: Sequence[Part]) -> Filled:
     """
     outcome = Filled()
     steps: list[tuple[float, int]] = []
-    busy = _Busy(now, 0, now)
+    # Plain variables: this loop is most of what a plan costs.
+    end, room, busy = now, math.inf, _Busy(now, 0, now)
     for number, part in enumerate(parts):
-        wait = busy.end - part.release
-        if wait < 0:
-            # The device idles before this one: nothing earlier can help any more.
-            busy = _Busy(part.release, number, part.release)
-            steps.clear()
-        elif part.release > now and wait < busy.room:
-            busy.room = wait
-        menu = part.menu
+        menu, release = part.menu, part.release
         part.choice = 0
-        busy.end += menu.costs[0]
-        if menu.nothing - part.sure:
-            heapq.heappush(steps, (part.worth * menu.prices[0], number))
-        while busy.end > part.due + EPSILON and steps and part.choice < menu.nothing:
-            saved = _lower(parts, steps, busy.first, part, busy.end - part.due, outcome)
-            if saved <= busy.room:
-                busy.end -= saved
-                busy.room -= saved
-            else:
+        if release > now:
+            wait = end - release
+            if wait < 0:
+                # The device idles before this one: nothing earlier can help any more.
+                end, room, busy = release, math.inf, _Busy(release, number, release)
+                steps.clear()
+            elif wait < room:
+                room = wait
+        end += menu.costs[0]
+        if menu.nothing > part.sure:
+            heappush(steps, (part.worth * menu.prices[0], number))
+        limit = part.due + EPSILON
+        while end > limit and steps and part.choice < menu.nothing:
+            saved = _lower(parts, steps, busy.first, part, end - part.due, outcome)
+            end -= saved
+            room -= saved
+            if room < 0:
                 busy = _again(now, parts, busy, number)
-    outcome.end = busy.end
+                end, room = busy.end, busy.room
+    outcome.end = end
     return outcome
 
 
@@ -125,21 +128,22 @@ def _lower(
 ) -> float:
     """Take the cheapest steps until `excess` seconds are saved, the late part is given up, or no
     step is left; the seconds."""
-    total = 0.0
-    while steps and total < excess - EPSILON and late.made:
-        price, number = heapq.heappop(steps)
-        if number < first:
-            continue
+    total, enough, nothing = 0.0, excess - EPSILON, late.menu.nothing
+    while steps and total < enough and late.choice < nothing:
+        price, number = steps[0]
         part = parts[number]
-        menu, choice = part.menu, part.choice
-        saved = menu.costs[choice] - menu.costs[choice + 1]
-        part.choice = choice + 1
-        total += saved
-        out.lost += price * saved
-        if price > out.price:
-            out.price = price
-        if choice + 1 < menu.nothing - part.sure:
-            heapq.heappush(steps, (part.worth * menu.prices[choice + 1], number))
+        menu, choice = part.menu, part.choice + 1
+        if number >= first:
+            saved = menu.costs[choice - 1] - menu.costs[choice]
+            part.choice = choice
+            total += saved
+            out.lost += price * saved
+            if price > out.price:
+                out.price = price
+            if choice < menu.nothing - part.sure:
+                heapreplace(steps, (part.worth * menu.prices[choice], number))
+                continue
+        heappop(steps)
     return total
 
 
