@@ -57,6 +57,7 @@ class Chooser:
             return self._filler(now, desk, queued, coming, parts)
         friends = [p for p in made if self._outlook.together(made[0].session, p.session)]
         best: Choice | None = None
+        usual = made[0].choice
         for count in (rows for rows in reversed(ROWS) if rows <= len(friends)):
             choice = self._together(now, desk, friends[:count], parts)
             if choice is None:
@@ -65,6 +66,9 @@ class Chooser:
                 # Fewer still are hardly better, and looking takes time.
                 break
             best = choice
+            if choice.filled.price and choice.launched.choice <= usual:
+                # Time is scarce, and the most rows there are do not even need less effort.
+                break
         return best or self._filler(now, desk, queued, coming, parts)
 
     def _filler(
