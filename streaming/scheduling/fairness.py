@@ -3,8 +3,8 @@
 After UWFQ (user-level weighted fair queueing). A user's tag grows by what its sessions were served,
 divided by its weight; the virtual time of all is the mean of the tags, by weight. Whoever is ahead
 of it gives way first when something has to give way. Served is what a viewer saw: the quality of a
-chunk times the seconds that it would have taken at full effort, so a user whose chunks are made
-with less effort is not charged as if they were whole.
+chunk times the seconds that it shows, so neither a faster camera nor chunks made with more effort
+than asked for count against a user.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Fairness:
         self._sessions[user].heard(now, session)
 
     def book(self, now: float, user: str, session: str, amount: float) -> None:
-        """A chunk was made: `amount` is its quality times its seconds at full effort."""
+        """A chunk was made: `amount` is its quality times the seconds that it shows."""
         self._users.book(now, user, amount)
         self._sessions[user].book(now, session, amount)
 

@@ -13,11 +13,16 @@ from .ladder import groups_of, reason_of
 from .load import Place, SteadyLoad
 from .outlook import Outlook
 from .policy import assign, planned_passes, predict
-from .quotes import CAUTIOUS, TYPICAL, passes_of, row_of
+from .quotes import CAUTIOUS, passes_of, row_of
 from .tasks import Assignment, Hold, Measured, Plan, Profile, Standing, Task
 
 STILL_WORTH = 0.95
 """What a repeated picture is worth when nothing moved."""
+BOOKED = 0.28
+"""Of the seconds that a chunk shows. Time on the screen is booked, not time on the device: else a
+viewer with a faster camera is for ever ahead of the others, and its chunks are dropped for more
+passes of theirs (bursty arrivals with rates of 30, 24 and 16 at 1.4 of the capacity: 7.2 % of all
+deadlines missed, against 0.7 % with this). The factor keeps the scale of `fairness`."""
 FORGIVEN = 0.05
 """Of the lags, with every launch for which nobody had to give way."""
 CLASS_WORTH = {"best-effort": 1e-9, "standard": 1.0, "guaranteed": 1e9}
@@ -210,8 +215,7 @@ class Millrace:
 
     def _book(self, now: float, desk: Desk, session: str, quality: float) -> None:
         profile = desk.seats[session].profile
-        whole = desk.quotes.alike(row_of(profile, profile.efforts[0]), 1, TYPICAL)
-        self._fairness.book(now, profile.user, session, quality * whole)
+        self._fairness.book(now, profile.user, session, quality * profile.period * BOOKED)
 
     def standing(self, desk: Desk, seat: Seat) -> Standing:
         place = self._places[seat.profile.session]
