@@ -146,7 +146,7 @@ class Fleet:
     def send_controls(self, session: HostedSession) -> None:
         ticket = self._tickets.get(session.id)
         if ticket is not None and (member := ticket.member) is not None:
-            member.host.send_controls(session)
+            member.host.exchange.send_controls(session)
 
     def send_close(self, session: HostedSession, reason: str) -> None:
         ticket = self._tickets.get(session.id)
@@ -156,7 +156,7 @@ class Fleet:
         if (member := ticket.member) is None:
             self._closed(ticket, Event("closed", reason))
         else:
-            member.host.send_close(session, reason)
+            member.host.exchange.send_close(session, reason)
 
     def session_stats(self, session: HostedSession) -> Mapping[str, Any]:
         ticket = self._tickets.get(session.id)
@@ -165,7 +165,7 @@ class Fleet:
         if (member := ticket.member) is None:
             place = dict(zip(("position", "estimate_s"), ticket.told or (), strict=False))
             return {"queued": place, "drops": {"queued": ticket.missed}}
-        numbers = dict(member.host.session_stats(session))
+        numbers = dict(member.host.exchange.session_stats(session))
         drops = {**numbers.get("drops", {}), "queued": ticket.missed}
         return {**numbers, "drops": drops, "device": member.label}
 

@@ -97,7 +97,7 @@ class Mover:
             ticket.settle(move.target)
         source.host.detach(ticket.session)
         # Controls that changed meanwhile went to the old device.
-        move.target.host.send_controls(ticket.session)
+        move.target.host.exchange.send_controls(ticket.session)
         label = move.target.label
         ticket.session.deliver(Event("live", f"moved to {label}", {"device": label}))
 

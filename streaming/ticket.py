@@ -86,7 +86,7 @@ class Ticket:
             elif self.member is None:
                 self.missed += 1
             else:
-                self.member.host.send_frame(self.session, frame)
+                self.member.host.exchange.send_frame(self.session, frame)
 
     def settle(self, member: Member) -> None:
         """The move is over, here is where it is; what was kept follows. Needs the gate."""
@@ -94,7 +94,7 @@ class Ticket:
             self.move.parcel.unlink(missing_ok=True)
         self.member, self.move = member, None
         while self.kept:
-            member.host.send_frame(self.session, self.kept.popleft())
+            member.host.exchange.send_frame(self.session, self.kept.popleft())
 
 
 def parcel_file() -> Path:

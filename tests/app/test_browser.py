@@ -136,7 +136,7 @@ def test_a_killed_worker_is_told_of_and_survived(viewer: Viewer, site: Site) -> 
         "window.told = []; millrace.connection.addEventListener('message', ({ detail }) => {"
         " if (detail.type === 'event') told.push([detail.event, performance.now()]); })"
     )
-    pid = site.host.host._worker.pid
+    pid = site.host.host.exchange.worker.pid
     count = viewer.ask("rig.count")
     os.kill(pid, signal.SIGKILL)
     viewer.shows("millrace.stage.element.dataset.state === 'interrupted'")

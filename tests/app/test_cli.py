@@ -125,7 +125,8 @@ def outlive(group: int, seconds: float) -> list[int]:
 
 
 @pytest.mark.slow
-def test_serve_answers_keeps_its_port_and_stops_cleanly() -> None:
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "asked"])
+def test_serve_answers_keeps_its_port_and_stops_cleanly(ending: signal.Signals) -> None:
     program = [sys.executable, "-c", "from millrace.app.cli import main; main()", "serve"]
     with subprocess.Popen(
         [*program, "--pipeline", "passthrough", "--port", "0"],
@@ -143,11 +144,14 @@ def test_serve_answers_keeps_its_port_and_stops_cleanly() -> None:
             )
             assert (second.returncode, "another port" in second.stderr) == (1, True), second.stderr
         finally:
-            os.killpg(server.pid, signal.SIGINT)  # as Ctrl-C does: everybody hears it
+            # Everybody of a terminal hears Ctrl-C; a service manager asks the one that it started.
+            send = os.killpg if ending == signal.SIGINT else os.kill
+            send(server.pid, ending)
             _, errors = server.communicate(timeout=30)
     assert (server.returncode, "Stopped." in errors, "Traceback" in errors) == (0, True, False), (
         errors
     )
+    assert "leaked" not in errors
     assert not outlive(server.pid, 10)
 
 
