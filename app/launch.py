@@ -73,8 +73,8 @@ def run(options: Options, server: ServerSettings, open_page: bool) -> None:
             webbrowser.open(f"{url}?token={server.token}" if server.token else url)
 
     print(f"Starting {options.pipeline} ...", file=sys.stderr, flush=True)
-    # Asked to end by a service manager it ends as at Ctrl-C. The server raises the signal again once
-    # it has stopped, which would otherwise end this process before its workers and their memory.
+    # Asked to end by a service manager it ends as at Ctrl-C. The server raises the signal again
+    # once it has stopped, which otherwise ended this process before its workers and their memory.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         serve(Fleet(options), server, announce)
