@@ -21,6 +21,7 @@ from .pipeline import Pipeline, PipelineContext
 from .registry import build_pipeline, check_pipeline
 from .scheduling.cost_store import cost_file, load_costs, save_costs
 from .scheduling.costs import CostTable
+from .session import usual_size
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -98,10 +99,13 @@ def assemble(
 def _machine(config: Config, pipeline: Pipeline) -> list[str]:
     """All that makes launches take another time."""
     from .calibrate import machine
+    from .warmup import ROWS
 
-    size = "x".join(map(str, pipeline.info.size))
+    size = "x".join(map(str, usual_size(pipeline.info, config.engine.size)))
+    # Where there are fewer places than that, fewer rows were measured.
+    rows = f"{min(config.engine.max_sessions, max(ROWS))} rows"
     settings = sorted(f"{name}={value}" for name, value in config.settings.items())
-    parts = (config.pipeline, size, config.device, config.dtype, f"{config.threads} threads")
+    parts = (config.pipeline, size, config.device, config.dtype, rows, f"{config.threads} threads")
     return [*machine(config.device), __version__, *parts, *settings]
 
 

@@ -68,6 +68,9 @@ class EngineConfig:
     choose_order: bool = False
     """Decide for each live session, by what is measured, if a chunk's passes run one after another
     or as a stream batch; else the pipeline does as it was told."""
+    size: tuple[int, int] = (0, 0)
+    """Width and height that most sessions will have, which is what is measured at the start; where
+    the pipeline does not take it, or for (0, 0), what the pipeline prefers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,7 @@ def resolve(options: Options, facts: Facts, alone: bool = False) -> Config:
             options.max_sessions,
             overlap=device != "cpu",
             choose_order=options.schedule == "auto",
+            size=(options.width, options.height),
         ),
         settings=options.settings,
         choices=(device_why, dtype_why, threads_why, schedule_why),

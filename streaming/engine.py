@@ -28,7 +28,7 @@ from .scheduling.costs import CostTable
 from .scheduling.policies import policy_named
 from .scheduling.scheduler import Scheduler
 from .scheduling.tasks import Plan
-from .session import Emit, EngineSession, check_size, full_schema
+from .session import Emit, EngineSession, check_size, full_schema, usual_size
 from .similarity import SimilarityFilter
 from .stopwatch import Stopwatch
 from .telemetry import SessionTelemetry
@@ -63,7 +63,9 @@ class Engine:
         wake: Callable[[], None] = lambda: None,
         costs: CostTable | None = None,
     ) -> None:
-        self.info = replace(pipeline.info, controls=full_schema(pipeline.info))
+        own = pipeline.info
+        size = usual_size(own, config.size)
+        self.info = replace(own, controls=full_schema(own), size=size)
         self._pipeline = pipeline
         self._config = config
         self._device = torch.device(config.device)

@@ -67,6 +67,15 @@ def defaults(schema: Schema, changes: Mapping[str, object] | None) -> Controls:
     return replace(controls.changed(schema, changes), epoch=0) if changes else controls
 
 
+def usual_size(info: PipelineInfo, asked: tuple[int, int]) -> tuple[int, int]:
+    """What to prepare for: `asked` where the pipeline takes it, else the size that it prefers."""
+    try:
+        check_size(info, StreamConfig(*asked))
+    except HostRefused:
+        return info.size
+    return asked
+
+
 def check_size(info: PipelineInfo, config: StreamConfig) -> None:
     """Whether the pipeline takes this size.
 

@@ -16,6 +16,9 @@ PARTNER_S = 0.005
 FILLER_WORTH = 0.2
 """Worth against that of the chunks to come below which a chunk is not even made in between: its
 user has had so much more than the others that the device is better kept for them."""
+IDLE_PRICE = 0.001
+"""What a second of the device is worth when nothing is short of it: next to nothing, so that of
+plans that lose nothing the one that is done sooner wins, which is mostly the larger batch."""
 TRUST = 0.2
 """Weight of the newest price of device time in its average."""
 
@@ -118,7 +121,7 @@ class Chooser:
     def _score(self, filled: Filled, now: float) -> float:
         """What a choice costs: the worth it loses, and the device time that it uses at the price
         that time has had of late."""
-        return filled.lost + self._price * (filled.end - now)
+        return filled.lost + max(self._price, IDLE_PRICE) * (filled.end - now)
 
     def partner(
         self, now: float, desk: Desk, choice: Choice, coming: Sequence[Part]
