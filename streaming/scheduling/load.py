@@ -66,7 +66,7 @@ class Place:
 def batch_of(alike: int, profile: Profile) -> int:
     """Rows that a launch is likely to have when `alike` sessions like this one are there: those
     that are released while one of them waits, half of its deadline on average."""
-    together = alike * min(1.0, profile.deadline / profile.period) / 2
+    together = alike * min(1.0, profile.deadline / (2 * profile.period))
     return next((rows for rows in reversed(ROWS) if rows <= together), 1)
 
 
@@ -97,12 +97,15 @@ class SteadyLoad:
         desk: Desk,
         seats: Sequence[Seat],
         usual_rows: Mapping[str, int] | None = None,
+        pressed: bool = True,
     ) -> None:
         """Step sessions down until the cheapest efforts fit, or one of them up.
 
         Args:
             seats: those that send chunks at present.
             usual_rows: that launches of each of them have; None where every chunk goes alone.
+            pressed: whether chunks had to give way to others of late. The load is an estimate, and
+                while nobody loses anything by it nobody steps down.
         """
         if now - self._reviewed < REVIEW_S:
             return
@@ -110,7 +113,8 @@ class SteadyLoad:
         rows = usual_rows or dict.fromkeys((seat.profile.session for seat in seats), 1)
         total = sum(self._share(desk, seat, rows, 0) for seat in seats)
         if total > self._down_above:
-            self._down(now, desk, seats, rows, total)
+            if pressed:
+                self._down(now, desk, seats, rows, total)
         else:
             self._up(now, desk, seats, rows, total)
 

@@ -28,6 +28,8 @@ FORGIVEN = 0.05
 CLASS_WORTH = {"best-effort": 1e-9, "standard": 1.0, "guaranteed": 1e9}
 """Factors so far apart that a class gives way wholly before the next one does at all: further than
 lags (e^12) and the prices within a menu (some 40) together."""
+PRESSED_S = 0.5
+"""How long a launch for which somebody had to give way, or a chunk that came too late, counts."""
 STARVED_S = 1.0
 """After so long without a launch the device is tried again, whatever its costs are said to be."""
 BEHIND_S = 0.003
@@ -49,6 +51,7 @@ class Millrace:
         self._load = SteadyLoad(self._places, self._worth)
         self._began = 0.0
         self._contended = False
+        self._pressed_until = 0.0
 
     # ---- who is there --------------------------------------------------------------------------
 
@@ -101,7 +104,7 @@ class Millrace:
     def _decide(self, now: float, desk: Desk) -> Plan:
         asking = [seat for seat in desk.seats.values() if seat.asks(now)]
         rows = self._outlook.usual_rows(asking)
-        self._load.review(now, desk, asking, rows)
+        self._load.review(now, desk, asking, rows, now < self._pressed_until)
         alone = len(asking) <= 1
         waiting, holds = self._sort_out(now, desk, alone)
         if not waiting:
@@ -163,6 +166,8 @@ class Millrace:
     ) -> Plan:
         self._chooser.took(choice)
         self._contended = choice.filled.price > 0
+        if self._contended or any(why == "late_drop" for _, why in holds):
+            self._pressed_until = now + PRESSED_S
         self._began = now
         effort = choice.launched.menu.efforts[choice.launched.choice]
         tasks = [part.task for part in choice.rows if part.task is not None]
