@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from .config import EngineConfig
 from .expectations import busy_share, expect
 from .frames import Frame
 from .pipeline import NOMINAL, Effort, PipelineInfo
@@ -24,8 +25,8 @@ PATIENCE = 2.5
 """Chunk intervals without input after which the chunks in flight are brought out."""
 MIN_PATIENCE_S = 0.1
 """A camera that is late by less than this does not cause a flush."""
-DEADLINE_SHARE, MIN_DEADLINE_S = 0.8, 0.060
-"""A chunk's own deadline where none is given: a share of its period, and the least."""
+DEADLINE_SHARE = 0.8
+"""A chunk's own deadline where none is given: this share of its period, or the device's least."""
 LOADED = 0.5
 """Share of the device's time in use from which on throughput counts for more than latency."""
 WORTH_SPREADING = 0.9
@@ -68,17 +69,17 @@ class Agenda:
         info: of the pipeline.
         scheduler: decides about live chunks.
         costs: what the scheduler counts with.
-        choose_order: whether it is decided here, for each session, if a chunk's passes run one
-            after another or spread over several rounds; otherwise the pipeline does as it was told.
+        config: of the engine: whether the order of passes is chosen here, and the least deadline.
     """
 
     def __init__(
-        self, info: PipelineInfo, scheduler: Scheduler, costs: CostTable, choose_order: bool
+        self, info: PipelineInfo, scheduler: Scheduler, costs: CostTable, config: EngineConfig
     ) -> None:
         self._info = self._offered = info
         self._scheduler = scheduler
         self._costs = costs
-        self._choose_order = choose_order
+        self._choose_order = config.choose_order
+        self._least_deadline = config.least_deadline
         self._live: dict[str, EngineSession] = {}
         self._alone = False
         self._profiles: dict[str, Profile] = {}
@@ -112,7 +113,7 @@ class Agenda:
                 self._profile(now, session)
 
     def _profile(self, now: float, session: EngineSession) -> None:
-        profile = profile_of(self._offered, session)
+        profile = profile_of(self._offered, session, self._least_deadline)
         if self._alone:
             profile = replace(profile, efforts=profile.efforts[:1])
         self._epochs[session.id] = session.controls.epoch
@@ -249,10 +250,12 @@ Sample = tuple[Literal["encode", "pass", "decode", "commit"], Shape, int, int | 
 """Stage, shape, rows, window and seconds, as `Measured` takes them."""
 
 
-def profile_of(info: PipelineInfo, session: EngineSession | HostedSession) -> Profile:
+def profile_of(
+    info: PipelineInfo, session: EngineSession | HostedSession, least_deadline: float
+) -> Profile:
     """What the scheduler should know of a session, from what it was opened with and its controls.
 
-    A session without a user is a user of its own.
+    A session without a user is a user of its own. `least_deadline`: see `config.least_deadline`.
     """
     config = session.config
     steps = session.controls.values.get("steps", 1)
@@ -263,7 +266,7 @@ def profile_of(info: PipelineInfo, session: EngineSession | HostedSession) -> Pr
         user=config.user or f"session {session.id}",
         shape=Shape(config.width, config.height, info.chunk),
         fps=config.fps,
-        deadline=own or max(DEADLINE_SHARE * info.chunk / config.fps, MIN_DEADLINE_S),
+        deadline=own or max(DEADLINE_SHARE * info.chunk / config.fps, least_deadline),
         passes=passes,
         efforts=useful(info.efforts, passes),
         weight=config.weight,

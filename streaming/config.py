@@ -71,6 +71,9 @@ class EngineConfig:
     size: tuple[int, int] = (0, 0)
     """Width and height that most sessions will have, which is what is measured at the start; where
     the pipeline does not take it, or for (0, 0), what the pipeline prefers."""
+    least_deadline: float = 0.060
+    """Seconds that a chunk has at least where its session names no deadline, see
+    `least_deadline`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +134,17 @@ def resolve(options: Options, facts: Facts, alone: bool = False) -> Config:
             overlap=device != "cpu",
             choose_order=options.schedule == "auto",
             size=(options.width, options.height),
+            least_deadline=least_deadline(device),
         ),
         settings=options.settings,
         choices=(device_why, dtype_why, threads_why, schedule_why),
     )
+
+
+def least_deadline(device: str) -> float:
+    """Seconds that a chunk has at least. A camera's deadline follows its rate, but no device keeps
+    one that is shorter than a few launches: some 10 ms each on a GPU, 50 on a CPU."""
+    return 0.200 if device.startswith("cpu") else 0.060
 
 
 def _check_numbers(options: Options) -> None:

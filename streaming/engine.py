@@ -78,7 +78,7 @@ class Engine:
         self.costs = CostTable() if costs is None else costs
         """How long things take here; refined with every launch."""
         scheduler = Scheduler(policy_named(config.policy), self.costs)
-        self._agenda = Agenda(self.info, scheduler, self.costs, config.choose_order)
+        self._agenda = Agenda(self.info, scheduler, self.costs, config)
         self._books = Books(self.info)
         self._opened = 0
         self.totals = Totals()

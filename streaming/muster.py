@@ -9,7 +9,7 @@ from typing import Any
 
 from .agenda import profile_of
 from .clock import Clock
-from .config import Options
+from .config import Options, least_deadline
 from .expectations import expect
 from .host import HostInfo, HostRefused
 from .scheduling.admission import admit, claim
@@ -121,7 +121,8 @@ class Muster:
 
     def _profile(self, ticket: Ticket) -> Profile:
         assert self._info is not None, "tickets are given out when the pipeline is known"
-        return profile_of(self._info.pipeline, ticket.session)
+        least = least_deadline(self._info.device)
+        return profile_of(self._info.pipeline, ticket.session, least)
 
     def _quotes(self, member: Member, tickets: Sequence[Ticket]) -> Quotes:
         """What launches take on a device, for the shapes of these sessions."""

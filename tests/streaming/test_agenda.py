@@ -154,10 +154,10 @@ def test_only_efforts_that_save_something_are_on_a_ladder() -> None:
 def test_a_profile_follows_the_session() -> None:
     rig = Rig(FakePipeline())
     session, _ = rig.open()
-    profile = profile_of(rig.engine.info, session)
+    profile = profile_of(rig.engine.info, session, 0.06)
     assert profile.deadline == pytest.approx(0.060), "the least"
     session.config = replace(session.config, fps=10, user="ann", deadline_ms=250, weight=2)
-    profile = profile_of(rig.engine.info, session)
+    profile = profile_of(rig.engine.info, session, 0.06)
     assert (profile.deadline, profile.user, profile.weight) == (0.25, "ann", 2)
     session.config = replace(session.config, deadline_ms=0)
-    assert profile_of(rig.engine.info, session).deadline == pytest.approx(0.08)
+    assert profile_of(rig.engine.info, session, 0.06).deadline == pytest.approx(0.08)
