@@ -16,7 +16,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..streaming.assemble import Assembled
@@ -25,7 +24,7 @@ from ..streaming.config import Options
 from ..streaming.controls import ControlError, Controls, Schema
 from ..streaming.host import HostRefused
 from ..streaming.trace import Trace, chrome
-from . import bench_separate, bench_sessions, control_values, local_engine, machine, soak
+from . import bench_separate, bench_sessions, control_values, local_engine, machine, reports, soak
 from .bench_load import ClosedLoop, Load, OpenLoop, moving_source
 from .bench_report import heading, summary, table
 from .errors import CallError, CommandError
@@ -88,7 +87,7 @@ def run(plan: Plan) -> None:
     # With "-" the report alone is on the standard output.
     print("\n".join(lines), file=sys.stderr if plan.report == "-" else sys.stdout)
     if plan.report:
-        _write(report, plan.report)
+        reports.write(json.dumps(report, indent=2) + "\n", plan.report)
 
 
 Outcome = tuple[dict[str, Any], list[str]]
@@ -211,7 +210,7 @@ def _traced(plan: Plan, engine: Engine) -> Iterator[None]:
     engine.trace = trace = Trace()
     yield
     engine.trace = None
-    _write(chrome(trace.drain()), plan.trace, indent=None)
+    reports.write(json.dumps(chrome(trace.drain())) + "\n", plan.trace)
 
 
 def _in_browser(plan: Plan) -> Outcome:
@@ -296,14 +295,3 @@ def _environment(built: Assembled, load_before: Sequence[float]) -> dict[str, An
         "process_threads": threading.active_count(),
         "wait_policy": os.environ.get("OMP_WAIT_POLICY", ""),
     }
-
-
-def _write(report: Mapping[str, Any], place: str, indent: int | None = 2) -> None:
-    text = json.dumps(report, indent=indent) + "\n"
-    if place == "-":
-        sys.stdout.write(text)
-        return
-    try:
-        Path(place).write_text(text, "utf-8")
-    except OSError as error:
-        raise CommandError(f"{place} cannot be written: {error.strerror}") from error

@@ -22,7 +22,8 @@ from ..streaming.simulation.loads import Load
 from ..streaming.simulation.scenario import STEADY
 from ..streaming.simulation.sweep import POLICIES, entry
 from ..streaming.simulation.trace import Row, TraceError, read
-from .errors import CallError, CommandError
+from . import reports
+from .errors import CallError
 from .line_chart import Panel, draw
 
 SCENARIOS = ("steady", "bursty")
@@ -86,9 +87,9 @@ def run(plan: SimulationPlan) -> None:
     # With "-" the report alone is on the standard output.
     print("\n".join(table(report)), file=sys.stderr if plan.report == "-" else sys.stdout)
     if plan.report:
-        _write(plan.report, json.dumps(report, indent=2) + "\n")
+        reports.write(json.dumps(report, indent=2) + "\n", plan.report)
     if plan.plot:
-        _write(plan.plot, plot(report))
+        reports.write(plot(report), plan.plot)
 
 
 def _load(plan: SimulationPlan, load: float, rows: tuple[Row, ...]) -> Load:
@@ -197,13 +198,3 @@ def plot(report: Mapping[str, Any]) -> str:
 def _value(one: Mapping[str, Any], name: str) -> float:
     """A number to draw; nothing finished is drawn as 1 ms, the floor of the logarithmic axis."""
     return max(1.0, one["e2e_ms"][name] or 1.0) if name == "p99" else float(one[name])
-
-
-def _write(place: str, text: str) -> None:
-    if place == "-":
-        sys.stdout.write(text)
-        return
-    try:
-        Path(place).write_text(text, "utf-8")
-    except OSError as error:
-        raise CommandError(f"{place} cannot be written: {error.strerror}") from error

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..streaming.room import host_memory
 
 FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "amx_int8")
 """Processor features that decide how fast the model runs here."""
@@ -82,12 +83,7 @@ def usable_cores() -> float:
 
 def memory() -> dict[str, int]:
     """Total and available memory in MB; empty where the system does not say."""
-    file = Path("/proc/meminfo")
-    if not file.exists():
-        return {}
-    lines = (line.split() for line in file.read_text("ascii").splitlines())
-    table = {parts[0].rstrip(":"): int(parts[1]) // 1024 for parts in lines if len(parts) > 1}
-    return {"total": table["MemTotal"], "available": table["MemAvailable"]}
+    return {name: size >> 20 for name, size in host_memory().items()}
 
 
 def load_average() -> list[float]:

@@ -24,6 +24,7 @@ from .moving import Parcel, pack, portable, unpack
 from .pipeline import Pipeline, Result, StreamConfig, Work
 from .publish import publish, tell_rung
 from .results import PipelineError, check_range, match
+from .room import free_share
 from .scheduling.costs import CostTable
 from .scheduling.policies import policy_named
 from .scheduling.scheduler import Scheduler
@@ -343,6 +344,10 @@ class Engine:
         """Whether sessions that join from here on get the nominal effort or nothing: to measure the
         model and not the ladder."""
         self._agenda.fix_quality(on)
+
+    def memory_free(self) -> float:
+        """Share of the device's memory that is free, see `room.free_share`."""
+        return free_share(self._config.device)
 
     def stats(self) -> dict[str, dict[str, Any]]:
         """Numbers of each session, by its id."""

@@ -82,7 +82,7 @@ class Muster:
             there = [other for other in served if other.member is member]
             quotes = self._quotes(member, [*there, ticket])
             present = [self._profile(other) for other in there]
-            verdict = admit(quotes, present, self._profile(ticket))
+            verdict = admit(quotes, present, self._profile(ticket), member.host.memory_free)
             if verdict.admitted:
                 prompt = _prompt(ticket)
                 alike = sum(_prompt(other) == prompt for other in there) if prompt else 0

@@ -163,6 +163,11 @@ class WorkerHost:
         return float(self.exchange.process.get("interference", 1.0))
 
     @property
+    def memory_free(self) -> float:
+        """Share of the device's memory that is free, as the worker last said."""
+        return float(self.exchange.process.get("memory_free", 1.0))
+
+    @property
     def failure(self) -> str:
         """Why it will never be live again, or nothing."""
         return self._failure or ""

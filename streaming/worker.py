@@ -11,13 +11,12 @@ import importlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .assemble import assemble, quiet_threads, run_engine
 from .clock import SystemClock
@@ -58,10 +57,6 @@ from .telemetry import process_stats
 from .totals import BusyShare
 from .trace import Span, Trace
 
-if TYPE_CHECKING:
-    pass
-
-
 COSTS_EVERY = 10
 """Answers from one that brings the table of costs to the next: it changes slowly."""
 
@@ -100,6 +95,24 @@ class Place:
         """To be said when its last picture is out."""
 
 
+class ReportedStart:
+    """Tells the web process why a start failed; the failure goes on its way."""
+
+    def __init__(self, send: Callable[[Failed], object]) -> None:
+        self._send = send
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ConfigError):
+            # A wrong setting: its message says it all, a traceback would only hide it.
+            self._send(Failed(str(error)))
+            raise SystemExit(1) from error
+        if error is not None:
+            self._send(Failed(f"{type(error).__name__}: {error}"))
+
+
 class Worker:
     """The web process's far end.
 
@@ -123,7 +136,7 @@ class Worker:
         self._clock = SystemClock()
 
     def run(self, start: Start) -> None:
-        with self._reported():
+        with ReportedStart(self._send):
             built = assemble(start.options, self._clock, self._wake.set)
         self._engine = built.engine
         built.engine.watch_launches = self._mark.write
@@ -138,19 +151,6 @@ class Worker:
         run_engine(built.engine, self._wake, lambda: self._stopping, self._answer)
 
     # ---- the engine's thread ---------------------------------------------------------------------
-
-    @contextmanager
-    def _reported(self) -> Iterator[None]:
-        """Tell the web process why the start failed, then fail."""
-        try:
-            yield
-        except ConfigError as error:
-            # A wrong setting: its message says it all, a traceback would only hide it.
-            self._send(Failed(str(error)))
-            raise SystemExit(1) from error
-        except BaseException as error:
-            self._send(Failed(f"{type(error).__name__}: {error}"))
-            raise
 
     def _answer(self) -> None:
         """Between ticks: a ping is answered here, so that an answer means a living engine."""
@@ -174,6 +174,7 @@ class Worker:
             **process_stats(),
             "busy_share": round(share, 4),
             "interference": round(self._engine.costs.interference, 3),
+            "memory_free": round(self._engine.memory_free(), 4),
         }
 
     def _spans(self) -> tuple[Span, ...]:

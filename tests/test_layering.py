@@ -108,7 +108,9 @@ def test_modules_import_each_other_without_cycles() -> None:
     for name, edges in graph.items():
         edges.discard(name.rpartition(".")[0])
         edges.discard("")
-    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, naming the circle
+    # Raises CycleError, naming the circle.
+    order = list(graphlib.TopologicalSorter(graph).static_order())
+    assert len(order) >= len(FILES)
 
 
 def torch_free() -> list[str]:

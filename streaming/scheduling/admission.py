@@ -64,7 +64,7 @@ def admit(
     by its own work only.
 
     Args:
-        memory_free: share of the device's memory that would be left.
+        memory_free: share of the device's memory that is free.
     """
     everyone = [*present, newcomer]
     alike = [sum(other.shape == one.shape for other in everyone) for one in everyone]

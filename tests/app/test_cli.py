@@ -37,6 +37,7 @@ def millrace(*arguments: str, **more: object) -> subprocess.CompletedProcess[str
 
 BAD_BENCHES = [
     (["--simulate", "--browser"], "--simulate runs no engine"),
+    (["--simulate", "--steps", "2"], "--steps: --simulate runs no engine"),
     (["--loads", "1"], "add --simulate"),
     (["--simulate", "--loads", "half"], "write it as 0.5,1"),
     (["--simulate", "--policies", "luck"], "no policy luck"),
@@ -56,7 +57,8 @@ def test_help_is_there_for_every_command(command: list[str]) -> None:
 def test_a_benchmark_that_makes_no_sense_is_a_wrong_call(
     arguments: list[str], message: str
 ) -> None:
-    result = CliRunner().invoke(cli.app, ["bench", "--pipeline", "passthrough", *arguments])
+    pipeline = [] if "--simulate" in arguments else ["--pipeline", "passthrough"]
+    result = CliRunner().invoke(cli.app, ["bench", *pipeline, *arguments])
     assert isinstance(result.exception, CallError)
     assert message in str(result.exception)
 

@@ -206,12 +206,14 @@ def test_while_the_worker_is_down_the_last_picture_is_repeated() -> None:
             await client.numbers(5)
             running.host.interrupt(True)
             await client.message("event", lambda m: m["event"] == "interrupted")
-            await client.message("stats", lambda m: m["repeated"] >= 2)
+            stats = await client.message("stats", lambda m: m["repeated"] >= 2)
             running.host.interrupt(False)
             await client.message("event", lambda m: m["event"] == "live")
-            before = client.source.sent
-            while (await client.numbers(1))[0] < before:
-                pass
+            before, seen = client.source.sent, [0]
+            while seen[-1] < before:
+                seen += await client.numbers(1)
+        assert stats["repeated"] >= 2
+        assert seen == sorted(seen), "what was repeated did not come again after newer ones"
 
     with_rtc(scenario)
 

@@ -106,10 +106,13 @@ def run(
     return out
 
 
-def same(a: dict[int, Result], b: dict[int, Result]) -> None:
-    assert sorted(a) == sorted(b)
-    for index in a:
-        torch.testing.assert_close(a[index].frames, b[index].frames, rtol=1e-10, atol=1e-10)
+TOLERANCE = 1e-10
+
+
+def apart(a: dict[int, Result], b: dict[int, Result]) -> float:
+    """The largest difference between the pictures of two runs over the same chunks."""
+    assert a and sorted(a) == sorted(b)
+    return max(float((a[index].frames - b[index].frames).abs().max()) for index in a)
 
 
 WISHES: dict[str, dict[int, dict[str, object]]] = {
@@ -127,7 +130,7 @@ def test_both_orders_of_passes_give_the_same_pictures(
     for sequential in (True, False):
         host = pipeline(model, sequential=sequential)
         results.append(run(host, host.open(StreamConfig(32, 32)), clip(1), wishes))
-    same(*results)
+    assert apart(*results) < TOLERANCE
 
 
 def test_two_streams_in_one_batch_equal_each_alone(model: VideoModel) -> None:
@@ -146,7 +149,7 @@ def test_two_streams_in_one_batch_equal_each_alone(model: VideoModel) -> None:
         alone = pipeline(model)
         stream = alone.open(StreamConfig(32, 32))
         wish = {0: dict(wishes[i].values)}
-        same(together[i], run(alone, stream, clips[i], wish))
+        assert apart(together[i], run(alone, stream, clips[i], wish)) < TOLERANCE
 
 
 def test_a_prompt_change_is_heard_at_its_chunk_and_not_before(model: VideoModel) -> None:
@@ -165,7 +168,7 @@ def test_full_strength_of_the_camera_is_no_strength_of_anything(model: VideoMode
     for wish in ({"prompt": "neon", "strength": 0.0}, {"prompt": "camera", "strength": 1.0}):
         host = pipeline(model)
         results.append(run(host, host.open(StreamConfig(32, 32)), clip(1), {0: wish}))
-    same(*results)
+    assert apart(*results) < TOLERANCE
 
 
 def test_a_reset_forgets_the_past(model: VideoModel) -> None:
@@ -198,7 +201,7 @@ def test_slots_run_out_and_come_back(model: VideoModel) -> None:
         host.open(StreamConfig(32, 32))
     first = run(host, stream, clip(1), {})
     host.close(stream)
-    same(first, run(host, host.open(StreamConfig(32, 32)), clip(1), {}))
+    assert apart(first, run(host, host.open(StreamConfig(32, 32)), clip(1), {})) < TOLERANCE
 
 
 def test_the_same_seed_gives_the_same_pictures_and_another_does_not(model: VideoModel) -> None:
@@ -206,7 +209,7 @@ def test_the_same_seed_gives_the_same_pictures_and_another_does_not(model: Video
     for seed in (7, 7, 8):
         host = pipeline(model)
         results.append(run(host, host.open(StreamConfig(32, 32)), clip(1), {0: {"seed": seed}}))
-    same(results[0], results[1])
+    assert apart(results[0], results[1]) < TOLERANCE
     assert not torch.equal(results[0][3].frames, results[2][3].frames)
 
 
@@ -247,15 +250,15 @@ def test_the_order_of_passes_may_change_in_mid_stream(model: VideoModel) -> None
         host = pipeline(model)
         stream = host.open(StreamConfig(32, 32))
         results.append(run_with(host, stream, clip(1), {}, spread))
-    same(results[0], results[1])
-    same(results[0], results[2])
+    assert apart(results[0], results[1]) < TOLERANCE
+    assert apart(results[0], results[2]) < TOLERANCE
 
 
 def test_an_effort_of_one_pass_equals_asking_for_one_step(model: VideoModel) -> None:
     host, other = pipeline(model), pipeline(model)
     less = run_with(host, host.open(StreamConfig(32, 32)), clip(1), {2: EFFORTS[1], 5: NOMINAL}, {})
     wishes: dict[int, dict[str, object]] = {0: {"steps": 2}, 2: {"steps": 1}, 5: {"steps": 2}}
-    same(less, run(other, other.open(StreamConfig(32, 32)), clip(1), wishes))
+    assert apart(less, run(other, other.open(StreamConfig(32, 32)), clip(1), wishes)) < TOLERANCE
 
 
 def test_a_smaller_picture_begins_anew_and_comes_back_in_the_right_size(model: VideoModel) -> None:
@@ -289,27 +292,25 @@ def test_who_wants_the_same_shares_one_prompt_and_the_last_one_lets_it_go(
 
 
 Script = list[tuple[str, int]]
-ACTIONS = ("go", "go", "go", "leave", "prompt", "reset")
+ACTIONS = ["go", "go", "go", "leave", "prompt", "reset"]
 
 
 @settings(max_examples=20, deadline=None)
 @given(
     script=st.lists(
-        st.tuples(
-            st.sampled_from(["go", "go", "go", "leave", "prompt", "reset"]), st.integers(1, 7)
-        ),
+        st.tuples(st.sampled_from(ACTIONS), st.integers(1, 7)),
         max_size=14,
     )
 )
 def test_streams_that_come_leave_and_change_leave_the_others_bit_equal(script: Script) -> None:
     """In float32, the type of the CPU: equal to the last bit at a fixed effort."""
-    crowd_equals_alone(small_float32(), 32, script)
+    assert changed_by_company(small_float32(), 32, script) == []
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_shipped_model_in_a_crowd_is_bit_equal_to_itself_alone(dtype: str) -> None:
     script = [("go", 7), ("go", 3), ("leave", 2), ("go", 7), ("prompt", 1), ("go", 5)]
-    crowd_equals_alone(load_tiny(dtype=dtype), 64, script, load_prompts())
+    assert changed_by_company(load_tiny(dtype=dtype), 64, script, load_prompts()) == []
 
 
 def small_float32() -> VideoModel:
@@ -327,10 +328,14 @@ def small_float32() -> VideoModel:
     return model.eval()
 
 
-def crowd_equals_alone(
+def changed_by_company(
     model: VideoModel, side: int, script: Script, prompts: PromptEncoder | None = None
-) -> None:
-    """Three seats, each a stream of its own clip; an action is of all seats whose bit is set."""
+) -> list[tuple[int, int]]:
+    """Three seats, each a stream of its own clip; an action is of all seats whose bit is set.
+
+    Returns:
+        (seat, chunk) of each picture that differs in any bit from the stream's own, made alone.
+    """
     host = VideoDiffusion(model, prompts or Prompts(), streams=3)
     seats: list[Stream | None] = [None] * 3
     inputs: list[list[tuple[torch.Tensor, Controls]]] = [[], [], []]
@@ -352,14 +357,20 @@ def crowd_equals_alone(
                 looks[seat] = looks[seat].changed(CONTROLS, changes)
             if action == "reset":
                 looks[seat] = looks[seat].reset()
-            frame = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(9 * turn))
+            frame = torch.rand(
+                1, 3, side, side, generator=torch.Generator().manual_seed(3 * turn + seat)
+            )
             works.append(Work(stream, len(inputs[seat]), frame, looks[seat]))
             inputs[seat].append((frame, looks[seat]))
         for result in host.step(works) if works else []:
             outputs[seats.index(result.stream)].append(result.frames.clone())
+    changed = []
     for seat in range(3):
+        assert len(outputs[seat]) == len(inputs[seat])
         alone = VideoDiffusion(model, prompts or Prompts(), streams=3)
         stream = alone.open(StreamConfig(side, side))
         for index, (frame, look) in enumerate(inputs[seat]):
             (result,) = alone.step([Work(stream, index, frame, look)])
-            assert torch.equal(result.frames, outputs[seat][index]), (seat, index)
+            if not torch.equal(result.frames, outputs[seat][index]):
+                changed.append((seat, index))
+    return changed

@@ -148,7 +148,10 @@ def test_a_listener_that_fails_ends_its_own_session_only(host: Host, enter: Door
     mine = host.open(STREAM, broken)
     other, viewer = enter()
     with Feeder(other):
-        viewer.wait_for(lambda: len(viewer.outputs) >= 4 and mine.state == "closed")
+        viewer.wait_for(lambda: mine.state == "closed")
+        before = len(viewer.outputs)
+        viewer.wait_for(lambda: len(viewer.outputs) >= before + 4)
+    assert (mine.state, other.state) == ("closed", "live")
 
 
 def test_statistics_reach_the_caller(host: Host, enter: Door) -> None:

@@ -86,14 +86,14 @@ def run_batched(lanes: Lanes, slot: int, stream: list[Entry]) -> dict[int, torch
     return out
 
 
-def assert_same(
-    a: dict[int, torch.Tensor], b: dict[int, torch.Tensor], exact: bool = False
-) -> None:
-    assert a.keys() == b.keys()
-    for index in a:
-        # Batched products sum in another order: float64 rounding, seen up to 2e-12.
-        tolerance = 0.0 if exact else 1e-10
-        torch.testing.assert_close(a[index], b[index], rtol=tolerance, atol=tolerance)
+TOLERANCE = 1e-10
+"""Batched products sum in another order: float64 rounding, seen up to 2e-12."""
+
+
+def apart(a: dict[int, torch.Tensor], b: dict[int, torch.Tensor]) -> float:
+    """The largest difference between the latents of two runs over the same chunks."""
+    assert a and sorted(a) == sorted(b)
+    return max(float((a[index] - b[index]).abs().max()) for index in a)
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3, 4])
@@ -105,7 +105,7 @@ def test_stream_batch_equals_the_sequential_schedule(
     sequential = run_sequential(make(dit, fresh=fresh), 0, stream)
     batched = run_batched(make(dit, fresh=fresh), 0, stream)
     assert list(sequential) == list(range(CHUNKS))
-    assert_same(sequential, batched)
+    assert apart(sequential, batched) < TOLERANCE
 
 
 def test_a_chunk_leaves_after_as_many_ticks_as_levels(dit: CausalDiT) -> None:
@@ -129,7 +129,7 @@ def test_changes_of_steps_and_prompt_keep_the_two_orders_equal(
     stream = entries(2, steps, prompts, scenes)
     sequential = run_sequential(make(dit), 0, stream)
     batched = run_batched(make(dit), 0, stream)
-    assert_same(sequential, batched)
+    assert apart(sequential, batched) < TOLERANCE
 
 
 @dataclass
@@ -157,7 +157,7 @@ def test_streams_that_come_and_go_beside_it_do_not_change_a_stream(
         for finished in lanes.advance(range(len(plans))):
             together[finished.slot][finished.index] = finished.latent.clone()
     for slot, plan in enumerate(plans):
-        assert_same(together[slot], run_batched(make(dit), 0, streams[slot]))
+        assert apart(together[slot], run_batched(make(dit), 0, streams[slot])) < TOLERANCE
         assert sorted(together[slot]) == list(range(CHUNKS)), plan
 
 
@@ -172,7 +172,7 @@ def test_a_cleared_slot_is_as_new_and_others_are_untouched(dit: CausalDiT) -> No
     for before, after in zip(bystander, lanes.state.rows(4, 8).tensors(), strict=True):
         assert torch.equal(before, after)
     again = entries(7, [3] * CHUNKS, [3] * CHUNKS)
-    assert_same(run_batched(lanes, 0, again), run_batched(make(dit), 0, again), exact=True)
+    assert apart(run_batched(lanes, 0, again), run_batched(make(dit), 0, again)) == 0
 
 
 def test_the_past_matters_and_a_reset_forgets_it(dit: CausalDiT) -> None:
@@ -184,7 +184,7 @@ def test_the_past_matters_and_a_reset_forgets_it(dit: CausalDiT) -> None:
     after = run_batched(lanes, 0, stream[3:])
     alone = run_batched(make(dit), 0, stream[3:])
     assert not torch.allclose(whole[3], after[3])
-    assert_same(after, alone)
+    assert apart(after, alone) < TOLERANCE
 
 
 def test_running_neither_moves_state_nor_changes_weights(dit: CausalDiT) -> None:
@@ -222,7 +222,7 @@ def test_an_early_exit_equals_having_asked_for_fewer_steps(
         most = exits.get(entry.index, 4)
         done = lanes.complete(0, go_on=partial(stops_at, most))
         out.update({f.index: f.latent.clone() for f in done})
-    assert_same(out, run_batched(make(dit), 0, levels_left_out(stream, exits)))
+    assert apart(out, run_batched(make(dit), 0, levels_left_out(stream, exits))) < TOLERANCE
 
 
 def test_a_level_that_sat_out_goes_on_with_the_history_of_the_level_below(dit: CausalDiT) -> None:
@@ -267,7 +267,7 @@ def test_the_order_of_passes_may_change_in_mid_stream(
                 out[done.index] = done.latent.clone()
     out.update({f.index: f.latent.clone() for f in lanes.complete(0)})
     assert list(out) == sorted(out), "chunks leave in order"
-    assert_same(out, run_sequential(make(dit), 0, stream))
+    assert apart(out, run_sequential(make(dit), 0, stream)) < TOLERANCE
 
 
 def test_rows_of_all_streams_share_one_forward(dit: CausalDiT) -> None:
@@ -293,11 +293,13 @@ def test_a_short_view_of_the_past_costs_nothing_for_later(dit: CausalDiT) -> Non
     wanted = run_sequential(Lanes(short, 1, SIGMAS, (1, 4, 4)), 0, stream[:3])
     looking = [replace(e, past=2) for e in stream]
     # Before the window slides, sinks stand at the same place in both.
-    assert_same(wanted, run_sequential(lanes, 0, looking[:3]))
+    assert apart(wanted, run_sequential(lanes, 0, looking[:3])) < TOLERANCE
     blind = run_sequential(make(dit), 0, [replace(e, past=1) for e in stream])
     assert not torch.allclose(blind[5], long_run[5])
     lanes = make(dit)
-    assert_same(long_run, run_sequential(lanes, 0, [replace(e, past=3) for e in stream]))
+    assert (
+        apart(long_run, run_sequential(lanes, 0, [replace(e, past=3) for e in stream])) < TOLERANCE
+    )
 
 
 def test_one_prompt_is_read_once_for_all_who_want_it(dit: CausalDiT) -> None:

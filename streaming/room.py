@@ -1,0 +1,32 @@
+"""How much memory is left, of this machine and of a device. Loads torch for a GPU only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def host_memory() -> dict[str, int]:
+    """{"total", "available"} in bytes; empty where the system does not tell (no /proc)."""
+    try:
+        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+    except OSError:
+        return {}
+    table = {
+        name: int(rest.split()[0]) << 10 for name, _, rest in (s.partition(":") for s in lines)
+    }
+    return {"total": table["MemTotal"], "available": table["MemAvailable"]}
+
+
+def free_share(device: str) -> float:
+    """Share of a device's memory that is free, in 0..1; 1 where nothing is known.
+
+    On a GPU what PyTorch keeps for later counts as free, as the next stream is made of it.
+    """
+    if device.startswith("cuda"):
+        import torch
+
+        free, total = torch.cuda.mem_get_info(device)
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return (free + kept) / total
+    memory = host_memory()
+    return memory["available"] / memory["total"] if memory else 1.0
