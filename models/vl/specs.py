@@ -1,0 +1,153 @@
+"""Sizes of the vision-language models, as plain data. This file imports no torch.
+
+The numbers of the released models are those of their `config.json` (Qwen2.5-VL, arXiv 2502.13923).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class VisionSpec:
+    """Dimensions of a `VisionTower`.
+
+    Attributes:
+        dim, ffn_dim, heads, layers: width, MLP width, attention heads, blocks.
+        patch: pixels of a patch, each way.
+        frames: pictures that one temporal grid takes (the temporal patch).
+        merge: patches of a token, each way.
+        window: pixels of an attention window, each way.
+        full_layers: blocks that attend over the whole picture.
+        out_dim: width of the tokens that it gives, the text model's.
+        mean, std: of each colour channel of a picture in 0..1.
+        min_pixels, max_pixels: of a picture as the model sees it.
+        per_second: grids of a second of live video; each spans 1 / per_second seconds.
+    """
+
+    dim: int
+    ffn_dim: int
+    heads: int
+    layers: int
+    patch: int
+    frames: int
+    merge: int
+    window: int
+    full_layers: tuple[int, ...]
+    out_dim: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    min_pixels: int
+    max_pixels: int
+    per_second: float
+
+    @property
+    def factor(self) -> int:
+        """Sides of a picture are multiples of this."""
+        return self.patch * self.merge
+
+
+@dataclass(frozen=True, slots=True)
+class TextSpec:
+    """Dimensions of a `Decoder`.
+
+    Attributes:
+        dim, ffn_dim, layers: width, MLP width, blocks.
+        heads, kv_heads, head_dim: of attention; `heads` share `kv_heads` in groups.
+        vocab: tokens.
+        tied: the output layer is the embedding.
+        rope_theta: base of the rotary frequencies.
+        rope_sections: rotary pairs of the time, height and width axes; they add up to head_dim / 2.
+        eps: of all normalisations.
+        tokens_per_second: steps on the time axis of one second between two grids of one turn.
+    """
+
+    dim: int
+    ffn_dim: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab: int
+    tied: bool
+    rope_theta: float
+    rope_sections: tuple[int, int, int]
+    eps: float
+    tokens_per_second: float
+
+    def __post_init__(self) -> None:
+        if 2 * sum(self.rope_sections) != self.head_dim:
+            raise ValueError(
+                f"rope_sections {self.rope_sections} must add up to half of {self.head_dim}"
+            )
+        if self.heads % self.kv_heads:
+            raise ValueError(f"{self.heads} heads do not share {self.kv_heads} evenly")
+
+
+@dataclass(frozen=True, slots=True)
+class VLSpec:
+    """A vision-language model: a tower whose tokens a decoder reads among its words."""
+
+    name: str
+    vision: VisionSpec
+    text: TextSpec
+
+    def __post_init__(self) -> None:
+        if self.vision.out_dim != self.text.dim:
+            raise ValueError(f"out_dim {self.vision.out_dim} is not the decoder's {self.text.dim}")
+
+
+_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+TINY_VL = VLSpec(
+    name="tiny",
+    vision=VisionSpec(
+        dim=128,
+        ffn_dim=384,
+        heads=4,
+        layers=4,
+        patch=16,
+        frames=2,
+        merge=2,
+        window=64,
+        full_layers=(1, 3),
+        out_dim=192,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+        min_pixels=96 * 96,
+        max_pixels=128 * 128,
+        per_second=1.0,
+    ),
+    text=TextSpec(
+        dim=192,
+        ffn_dim=512,
+        layers=4,
+        heads=6,
+        kv_heads=2,
+        head_dim=32,
+        vocab=640,
+        tied=True,
+        rope_theta=10_000.0,
+        rope_sections=(8, 4, 4),
+        eps=1e-6,
+        tokens_per_second=2.0,
+    ),
+)
+
+_QWEN_VISION = {
+    "dim": 1280,
+    "ffn_dim": 3420,
+    "heads": 16,
+    "layers": 32,
+    "patch": 14,
+    "frames": 2,
+    "merge": 2,
+    "window": 112,
+    "full_layers": (7, 15, 23, 31),
+    "mean": _CLIP_MEAN,
+    "std": _CLIP_STD,
+    "min_pixels": 100 * 28 * 28,
+    "max_pixels": 768 * 28 * 28,
+    "per_second": 1.0,
+}

@@ -1,0 +1,194 @@
+"""What tells viewers about their pictures, as the web process sees it. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from ..frames import Frame
+from .track import Cue
+
+CaptionState = Literal["opening", "live", "interrupted", "closed"]
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionInfo:
+    """Which model tells, and what it can.
+
+    Attributes:
+        name, title: of the model.
+        limits: sentences for the viewer: what it can tell and what not.
+        examples: questions that it can answer.
+        alerts: conditions that it can watch for.
+        device, dtype: where it runs.
+        period: seconds between two looks at the picture.
+        memory: seconds of the past that it can be asked about.
+        choices: one sentence for each choice made at start, with the reason.
+    """
+
+    name: str
+    title: str
+    limits: tuple[str, ...]
+    examples: tuple[str, ...]
+    alerts: tuple[str, ...]
+    device: str
+    dtype: str
+    period: float
+    memory: float
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionConfig:
+    """One viewer's wishes; frozen, a change opens the session anew or goes by `CaptionSession`.
+
+    Attributes:
+        fps: pictures a second that the viewer's source gives; sampling is by capture stamps.
+        instruction: a standing wish ("tell about the colours"), pinned in the memory.
+        memory: name of the memory policy.
+    """
+
+    fps: float = 30.0
+    instruction: str = ""
+    memory: str = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A cue of the caption track: new, or in place of the one with the same `cue.id` (interim
+    speech that became final)."""
+
+    cue: Cue
+    delay: float
+    """Seconds from the capture of the last picture that it tells of until it was said."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerPart:
+    """A piece of an answer.
+
+    Attributes:
+        question: number that the asker gave.
+        text: the piece; whole words.
+        done: this was the last piece.
+        span: seconds of the stream that the answer rests on, or None for the present.
+        looks: times of the stored thumbnails within the span.
+        error: why there is no answer; then `done`.
+    """
+
+    question: int
+    text: str
+    done: bool = False
+    span: tuple[float, float] | None = None
+    looks: tuple[float, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AlertFired:
+    """A standing alert came true (it also comes as a cue of kind "alert")."""
+
+    alert: int
+    condition: str
+    time: float
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionEvent:
+    """kind: "live", "interrupted" (the worker is being started again; the memory is lost),
+    "closed", "error"."""
+
+    kind: Literal["live", "interrupted", "closed", "error"]
+    message: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+Telling = Said | AnswerPart | AlertFired | CaptionEvent
+CaptionListener = Callable[[Telling], None]
+"""Called from a thread of the host; must return at once."""
+
+
+class CaptionRefused(RuntimeError):
+    """Too many questions, alerts or viewers, or text that is too long; the message says what to
+    do."""
+
+
+class CaptionSession(Protocol):
+    """One viewer's captions. All methods return at once, may be called from any thread, and none
+    raises because the worker is down."""
+
+    id: str
+
+    @property
+    def state(self) -> CaptionState: ...
+
+    def see(self, frame: Frame) -> None:
+        """A picture of the source or the stylised one. Of those that come, the ones that the model
+        looks at are taken by their capture stamps; the newest wins, the others are counted."""
+        ...
+
+    def ask(self, question: str, at: float | None = None) -> int:
+        """Ask about what was seen, about second `at` of the stream where it is given. Returns the
+        number that its `AnswerPart`s carry; the answer streams while captions go on.
+
+        Raises:
+            CaptionRefused: too long, or too many questions are being answered.
+        """
+        ...
+
+    def watch(self, condition: str) -> int:
+        """ "Tell me when ...". Returns the alert's number.
+
+        Raises:
+            CaptionRefused: too long, or too many alerts.
+        """
+        ...
+
+    def unwatch(self, alert: int) -> None: ...
+
+    def instruct(self, wish: str) -> None:
+        """Replace the standing wish; nothing of the memory is lost."""
+        ...
+
+    def thumbnail(self, time: float) -> bytes | None:
+        """JPEG of the stored look nearest to a second of the stream, or None where none is."""
+        ...
+
+    def cues(self) -> tuple[Cue, ...]:
+        """The caption track so far, the newest part of it (bounded)."""
+        ...
+
+    def close(self, reason: str = "") -> None: ...
+
+    def stats(self) -> Mapping[str, Any]:
+        """turns, turn_ms and delay_ms {p50, p95}, first_word_ms {p50, p95}, tokens_kept,
+        evictions, looks {taken, superseded, unchanged}, questions, alerts, cues, duplicates."""
+        ...
+
+
+class CaptionHost(Protocol):
+    """Runs the captions of all viewers, in this process or in a worker."""
+
+    def start(self) -> None: ...
+
+    def ready(self, timeout: float | None = None) -> CaptionInfo:
+        """Wait until sessions can be opened.
+
+        Raises:
+            TimeoutError, RuntimeError: not ready in time; the start failed (with the reason).
+        """
+        ...
+
+    def open(self, config: CaptionConfig, listener: CaptionListener) -> CaptionSession:
+        """Raises:
+        CaptionRefused: there are too many, or the memory policy is unknown.
+        """
+        ...
+
+    def stats(self) -> Mapping[str, Any]: ...
+
+    def stop(self) -> None:
+        """Close all sessions and end what was started. Idempotent."""
+        ...
