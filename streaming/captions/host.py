@@ -25,6 +25,7 @@ class CaptionInfo:
         period: seconds between two looks at the picture.
         memory: seconds of the past that it can be asked about.
         choices: one sentence for each choice made at start, with the reason.
+        speech: which model hears speech, or how to add one; "" where nobody looked.
     """
 
     name: str
@@ -37,6 +38,7 @@ class CaptionInfo:
     period: float
     memory: float
     choices: tuple[str, ...] = ()
+    speech: str = ""
 
 
 @dataclass(frozen=True, slots=True)
