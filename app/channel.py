@@ -6,7 +6,9 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeGuard
+
+from ..streaming.captions.track import Cue
 
 PROTOCOL = 1
 MAX_MESSAGE = 16_384
@@ -53,7 +55,43 @@ class Hello:
     features: tuple[str, ...] = field(default=())
 
 
-Message = Change | Reset | Ping | Pause | Hello
+@dataclass(frozen=True, slots=True)
+class Captions:
+    """Captions on or off, of which picture, and a standing wish; None leaves a thing as it is."""
+
+    on: bool | None = None
+    of: Literal["source", "styled"] | None = None
+    instruction: str | None = None
+    id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A question about what was seen, about second `at` where it is given."""
+
+    text: str
+    at: float | None = None
+    id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """ "Tell me when ..."."""
+
+    text: str
+    id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unwatch:
+    """Remove an alert."""
+
+    alert: int
+    id: int | None = None
+
+
+CaptionMessage = Captions | Ask | Watch | Unwatch
+Message = Change | Reset | Ping | Pause | Hello | CaptionMessage
 
 
 def parse(text: str | bytes) -> Message:
@@ -86,7 +124,7 @@ def _message(data: dict[str, Any]) -> Message:
             return Reset(_id(data))
         case "ping":
             t = data.get("t")
-            if isinstance(t, bool) or not isinstance(t, (int, float)):
+            if not _is_number(t):
                 raise MessageError("ping: expected a number 't'")
             return Ping(float(t))
         case "pause":
@@ -99,8 +137,49 @@ def _message(data: dict[str, Any]) -> Message:
             if not isinstance(features, list) or not all(isinstance(f, str) for f in features):
                 raise MessageError("hello: expected a list of names in 'features'")
             return Hello(tuple(features))
+        case "captions" | "ask" | "watch" | "unwatch" as kind:
+            return _caption_message(kind, data)
         case kind:
             raise MessageError(f"unknown message type {str(kind)[:40]!r}")
+
+
+def _caption_message(kind: str, data: dict[str, Any]) -> CaptionMessage:
+    match kind:
+        case "captions":
+            return _captions(data)
+        case "ask":
+            at = data.get("at")
+            if at is not None and not (_is_number(at) and at >= 0):
+                raise MessageError("ask: expected seconds of the stream in 'at'")
+            return Ask(_text(kind, data), None if at is None else float(at), _id(data))
+        case "watch":
+            return Watch(_text(kind, data), _id(data))
+    alert = data.get("alert")
+    if not isinstance(alert, int) or isinstance(alert, bool):
+        raise MessageError("unwatch: expected a whole number in 'alert'")
+    return Unwatch(alert, _id(data))
+
+
+def _captions(data: dict[str, Any]) -> Captions:
+    on, of, wish = data.get("on"), data.get("of"), data.get("instruction")
+    if on is not None and not isinstance(on, bool):
+        raise MessageError("captions: expected true or false in 'on'")
+    if of not in (None, "source", "styled"):
+        raise MessageError("captions: expected source or styled in 'of'")
+    if wish is not None and not isinstance(wish, str):
+        raise MessageError("captions: expected a text in 'instruction'")
+    return Captions(on, of, wish, _id(data))
+
+
+def _text(kind: str, data: dict[str, Any]) -> str:
+    text = data.get("text")
+    if not isinstance(text, str):
+        raise MessageError(f"{kind}: expected a text in 'text'")
+    return text
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _id(data: dict[str, Any]) -> int | None:
@@ -110,9 +189,21 @@ def _id(data: dict[str, Any]) -> int | None:
     raise MessageError("expected a whole number in 'id'")
 
 
-def encode(kind: str, **fields: Any) -> str:
+def encode(kind: str, /, **fields: Any) -> str:
     """One message to the page, as JSON."""
     return json.dumps(plain({"type": kind, **fields}), separators=(",", ":"), allow_nan=False)
+
+
+def cue(cue: Cue) -> dict[str, Any]:
+    """A cue as messages and the HTTP interface carry it."""
+    return {
+        "id": cue.id,
+        "start": cue.start,
+        "end": cue.end,
+        "text": cue.text,
+        "kind": cue.kind,
+        "final": cue.final,
+    }
 
 
 def _refuse(name: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
@@ -22,12 +23,14 @@ from ..streaming.controls import ControlError
 from ..streaming.host import Event, Output, Session
 from ..streaming.pacing import Pacer
 from . import channel, colour, encoders, rtc_patches
+from .caption_desk import CaptionDesk
 from .manners import FAULTS, FAULTS_S, SILENCE_S, Deafness, Faults, Silence
 from .offers import SDP_ERRORS, BadOffer, prefer
 from .settings import ServerSettings
 from .stamps import Stamps
 from .tracing import Recorder
 from .tracks import Counts, Inbound, OutTrack, Sent
+from .viewer_captions import ViewerCaptions
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +56,7 @@ class Surroundings:
     executor: Executor
     """For scaling pictures; encoding has the loop's default executor to itself."""
     recorder: Recorder = field(default_factory=Recorder)
+    captions: CaptionDesk = field(default_factory=CaptionDesk)
 
 
 class Peer:
@@ -66,6 +70,7 @@ class Peer:
     ) -> None:
         self.pc = pc
         self.session: Session | None = None
+        self.captions: ViewerCaptions | None = None
         self.counts = Counts()
         self._closing: asyncio.Future[None] | None = None
         self._shared = shared
@@ -118,6 +123,8 @@ class Peer:
             session, self._shared.clock, self._shared.executor, self.counts, colours
         )
         self._inbound.on_too_fast = self._too_fast
+        self.captions = ViewerCaptions(self._shared.captions, config.user, config.fps, self._send)
+        self._inbound.on_picture = functools.partial(self.captions.see, of="source")
         self._received = rtc_patches.count_reports(video.sender)
         self._spawn(self._inbound.run(video.receiver.track))
         self._spawn(self._report())
@@ -146,6 +153,8 @@ class Peer:
             return
         if isinstance(item, Output):
             self.track.offer(item)
+            if self.captions is not None and not item.repeated:
+                self.captions.see(item.frame, of="styled")
             return
         if item.kind == "notes":
             self._send("notes", data=item.data)
@@ -184,6 +193,8 @@ class Peer:
         for text in self._pending:
             opened.send(text)
         self._pending.clear()
+        if self.captions is not None:
+            self.captions.greet()
 
     def _on_channel_closed(self) -> None:
         if not self.closed:
@@ -199,7 +210,7 @@ class Peer:
                 self._end("malformed", reason)
 
     def _obey(self, message: channel.Message) -> None:
-        assert self.session is not None and self._inbound is not None
+        assert self.session is not None and self._inbound is not None and self.captions is not None
         match message:
             case channel.Change(values, id):
                 self._send("changed", epoch=self.session.change(values), id=id)
@@ -210,8 +221,10 @@ class Peer:
             case channel.Pause(on):
                 self._inbound.paused = on
                 self._send("paused", on=on)
+            case channel.Captions() | channel.Ask() | channel.Watch() | channel.Unwatch():
+                self.captions.obey(message)
 
-    def _send(self, kind: str, **fields: Any) -> None:
+    def _send(self, kind: str, /, **fields: Any) -> None:
         text = channel.encode(kind, **fields)
         if self._channel is None:
             if kind in ("event", "notes"):
@@ -276,6 +289,7 @@ class Peer:
             "send_ms": self._stamps.send_ms() if self._stamps else 0.0,
             "state": self.session.state,
             "connection": self.state,
+            "captions": self.captions.stats() if self.captions else {},
         }
 
     async def _on_state(self) -> None:
@@ -304,6 +318,8 @@ class Peer:
     async def _close(self, cause: Cause, reason: str) -> None:
         if self.session is not None:
             self.session.close(reason)
+        if self.captions is not None:
+            self.captions.close(reason)
         self._on_closed(self, cause, reason)
         for task in self._tasks:
             task.cancel()

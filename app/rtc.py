@@ -19,6 +19,7 @@ from ..streaming.clock import Clock, SystemClock
 from ..streaming.host import Host
 from ..streaming.pipeline import StreamConfig
 from . import colour
+from .caption_desk import CaptionDesk
 from .ice import peer_configuration
 from .offers import check_offer
 from .peer import Cause, Peer, Surroundings
@@ -57,7 +58,12 @@ class Rtc:
     """
 
     def __init__(
-        self, host: Host, settings: ServerSettings, chunk: int = 1, clock: Clock | None = None
+        self,
+        host: Host,
+        settings: ServerSettings,
+        chunk: int = 1,
+        clock: Clock | None = None,
+        captions: CaptionDesk | None = None,
     ) -> None:
         colour.negotiate()
         self._host = host
@@ -71,8 +77,14 @@ class Rtc:
             buckets=LATENCIES,
             registry=None,
         )
+        self.captions = captions or CaptionDesk()
         self._shared = Surroundings(
-            settings, clock or SystemClock(), chunk, self.latency, self._scale
+            settings,
+            clock or SystemClock(),
+            chunk,
+            self.latency,
+            self._scale,
+            captions=self.captions,
         )
         self.recorder = self._shared.recorder
         self._peers: dict[str, Peer] = {}

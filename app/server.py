@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse
 
 from .. import __version__
 from ..streaming.host import Host, HostInfo
+from .caption_desk import CaptionDesk
 from .metrics import Metrics
 from .routes import api, page_files, probes
 from .rtc import Rtc
@@ -27,11 +28,17 @@ from .viewers import Viewers
 log = logging.getLogger(__name__)
 
 
-def create_app(host: Host, settings: ServerSettings, info: HostInfo | None = None) -> FastAPI:
+def create_app(
+    host: Host,
+    settings: ServerSettings,
+    info: HostInfo | None = None,
+    captions: CaptionDesk | None = None,
+) -> FastAPI:
     """The whole web application around a started host.
 
     Waits until the host is ready unless its `info` is given. The app owns the WebRTC thread for the
-    length of its lifespan; the host belongs to the caller.
+    length of its lifespan; the host belongs to the caller. Captions begin to load here, so that the
+    picture comes first; stopping them is the caller's.
 
     Raises:
         TimeoutError, RuntimeError: the host did not come up (see `Host.ready`).
@@ -40,7 +47,9 @@ def create_app(host: Host, settings: ServerSettings, info: HostInfo | None = Non
     from . import ui
 
     info = info or host.ready()
-    rtc = Rtc(host, settings, info.pipeline.chunk)
+    captions = captions or CaptionDesk()
+    captions.start()
+    rtc = Rtc(host, settings, info.pipeline.chunk, captions=captions)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -119,8 +128,9 @@ def serve(
     host: Host,
     settings: ServerSettings,
     on_ready: Callable[[str], None] = lambda url: None,
+    captions: CaptionDesk | None = None,
 ) -> None:
-    """Run until interrupted. Starts and stops the host.
+    """Run until interrupted. Starts and stops the host and the captions.
 
     Args:
         on_ready: called once with the URL when the page can be opened.
@@ -133,11 +143,13 @@ def serve(
     try:
         host.start()
         with collector_at_rest():
-            app = create_app(host, settings)
+            app = create_app(host, settings, captions=captions)
         url = address(settings, listener)
         asyncio.run(_Server(app, lambda: on_ready(url)).serve(sockets=[listener]))
     finally:
         listener.close()
+        if captions is not None:
+            captions.stop()
         host.stop()
 
 

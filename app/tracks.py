@@ -116,6 +116,8 @@ class Inbound:
     """When the last picture came (monotonic seconds)."""
     on_too_fast: Callable[[], None] = lambda: None
     """Called at the first picture that is let go because more come than were agreed on."""
+    on_picture: Callable[[Frame], None] = lambda frame: None
+    """Called with each picture that goes to the session, on the loop; must return at once."""
 
     async def run(self, track: MediaStreamTrack) -> None:
         loop = asyncio.get_running_loop()
@@ -138,6 +140,7 @@ class Inbound:
             )
             self.counts.received += 1
             self.session.put(frame)
+            self.on_picture(frame)
 
     def _agreed(self, rated: Rated, now: float) -> bool:
         """Whether a picture is within the agreed rate; the others cost nothing more."""

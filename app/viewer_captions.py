@@ -1,0 +1,329 @@
+"""One viewer's captions, questions and alerts, between the peer and the host that tells."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..streaming.captions.host import (
+    AlertFired,
+    AnswerPart,
+    CaptionConfig,
+    CaptionEvent,
+    CaptionRefused,
+    CaptionSession,
+    Said,
+    Telling,
+)
+from ..streaming.frames import Frame
+from . import channel
+from .caption_desk import CaptionDesk
+
+log = logging.getLogger(__name__)
+
+Of = Literal["source", "styled"]
+MAX_QUESTION = 500
+MAX_CONDITION = 200
+MAX_WISH = 500
+"""Longest texts of a viewer, in characters."""
+OFF = "Turn captions on first: the language model has seen nothing of this session."
+
+Send = Callable[..., None]
+"""(kind, **fields): one message to the page."""
+Hearer = Callable[[AnswerPart], None]
+
+
+@dataclass(eq=False)
+class Asked:
+    """A question that is being answered.
+
+    Attributes:
+        id: the asker's own name for it.
+        hear: who else wants the answer, besides the page.
+    """
+
+    at: float
+    id: int | None
+    hear: Hearer | None
+    spoke: bool = False
+
+
+class ViewerCaptions:
+    """All methods run on the loop that it was made on, but for `listen`.
+
+    Args:
+        desk: the server's captions.
+        user: whose ration of questions it is.
+        fps: pictures a second of the viewer's source.
+        send: sends a message to the page, or drops it where there is no page yet.
+    """
+
+    def __init__(self, desk: CaptionDesk, user: str, fps: float, send: Send) -> None:
+        self.on = False
+        self.of: Of = "source"
+        self.wish = ""
+        self.alerts: dict[int, str] = {}
+        self.session: CaptionSession | None = None
+        self._desk = desk
+        self._user = user
+        self._fps = fps
+        self._send = send
+        self._loop = asyncio.get_running_loop()
+        self._asked: dict[int, Asked] = {}
+        self._zero: float | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._trouble = ""
+        self._closed = False
+        self._unwatch = desk.when_changed(self._desk_changed)
+
+    # Pictures -----------------------------------------------------------------------------------
+
+    def see(self, frame: Frame, of: Of) -> None:
+        """A picture of the viewer's; told about if it is of the kind that was wished for."""
+        if self.on and of == self.of and self.session is not None:
+            if self._zero is None:
+                self._zero = frame.captured_at
+                self.tell()
+            self.session.see(frame)
+
+    # From the page ------------------------------------------------------------------------------
+
+    def obey(self, message: channel.CaptionMessage) -> None:
+        """One message of the page; what cannot be done is answered there."""
+        try:
+            match message:
+                case channel.Captions(on, of, instruction):
+                    self.set(on, of, instruction)
+                case channel.Ask(text, at, id):
+                    self.ask(text, at, id)
+                case channel.Watch(text):
+                    self.watch(text)
+                case channel.Unwatch(alert):
+                    self.unwatch(alert)
+        except CaptionRefused as error:
+            if isinstance(message, channel.Ask):
+                self._send_answer(message.id, AnswerPart(-1, "", done=True, error=str(error)))
+            else:
+                about = type(message).__name__.lower()
+                self._send("error", message=str(error), about=about, id=message.id)
+
+    def set(self, on: bool | None, of: Of | None, wish: str | None) -> None:
+        """Change what is told of; None leaves a thing as it is.
+
+        Raises:
+            CaptionRefused: the wish is too long.
+        """
+        if wish is not None:
+            self.wish = _fitting(wish, MAX_WISH, "a wish", empty=True)
+            if self.session is not None:
+                self.session.instruct(self.wish)
+        self.of = of or self.of
+        self.on = self.on if on is None else on
+        self._open_if_due()
+        self.tell()
+
+    def ask(
+        self, text: str, at: float | None = None, id: int | None = None, hear: Hearer | None = None
+    ) -> int:
+        """Put a question; the answer goes to the page and to `hear`. Returns its number.
+
+        Raises:
+            CaptionRefused: says what to do.
+        """
+        try:
+            session = self._able()
+            text = _fitting(text, MAX_QUESTION, "a question")
+            self._desk.ration(self._user)
+            number = session.ask(text, at)
+        except CaptionRefused:
+            self._desk.tally.question("refused")
+            raise
+        self._asked[number] = Asked(self._desk.clock.now(), id, hear)
+        return number
+
+    def watch(self, text: str) -> int:
+        """Set a standing alert. Returns its number.
+
+        Raises:
+            CaptionRefused: says what to do.
+        """
+        text = _fitting(text, MAX_CONDITION, "a condition")
+        number = self._able().watch(text)
+        self.alerts[number] = text
+        self._send_alerts()
+        return number
+
+    def unwatch(self, alert: int) -> bool:
+        """Remove an alert. Returns whether there was one."""
+        known = self.alerts.pop(alert, None) is not None
+        if known and self.session is not None:
+            self.session.unwatch(alert)
+        self._send_alerts()
+        return known
+
+    # To the page --------------------------------------------------------------------------------
+
+    def greet(self) -> None:
+        """Tell a page that has just connected all that it needs to draw."""
+        self.tell()
+        if self.alerts:
+            self._send_alerts()
+
+    def tell(self) -> None:
+        self._send("captions", **self.describe())
+
+    def describe(self) -> dict[str, Any]:
+        """State and wishes, and which model tells; see docs/protocol.md."""
+        state, message = self._state()
+        zero = None if self._zero is None else self._zero * 1000
+        info = self._desk.describe()["info"]
+        return {
+            "state": state,
+            "message": message,
+            "on": self.on,
+            "of": self.of,
+            "instruction": self.wish,
+            "zero": zero,
+            "info": info,
+        }
+
+    def _state(self) -> tuple[str, str]:
+        if self._desk.state != "ready":
+            return self._desk.state, self._desk.message
+        if not self.on:
+            return "off", ""
+        if self._trouble:
+            return "failed", self._trouble
+        return (self.session.state if self.session is not None else "opening"), ""
+
+    def stats(self) -> Mapping[str, Any]:
+        return self.session.stats() if self.session is not None else {}
+
+    def _send_alerts(self) -> None:
+        listed = [{"alert": number, "text": text} for number, text in self.alerts.items()]
+        self._send("alerts", list=listed)
+
+    def _send_answer(self, id: int | None, part: AnswerPart) -> None:
+        self._send(
+            "answer",
+            id=id,
+            question=part.question,
+            text=part.text,
+            done=part.done,
+            span=part.span,
+            looks=part.looks,
+            error=part.error,
+        )
+
+    # From the host ------------------------------------------------------------------------------
+
+    def listen(self, telling: Telling) -> None:
+        """The session's listener: called on a thread of the host, so it only passes on."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the server is going down
+            self._loop.call_soon_threadsafe(self._take, telling)
+
+    def _take(self, telling: Telling) -> None:
+        match telling:
+            case Said(cue, delay):
+                if cue.final:
+                    self._desk.tally.cue(cue.kind, delay)
+                self._send("cue", **channel.cue(cue), delay=delay)
+            case AnswerPart():
+                self._take_part(telling)
+            case AlertFired(alert, condition, time, delay):
+                self._desk.tally.alert()
+                self._send("alert", alert=alert, condition=condition, time=time, delay=delay)
+            case CaptionEvent(kind, message, _):
+                if kind == "interrupted":
+                    self._drop_questions("the language model was started again; ask once more")
+                self._trouble = message if kind in ("error", "closed") and not self._closed else ""
+                self.tell()
+
+    def _take_part(self, part: AnswerPart) -> None:
+        asked = self._asked.get(part.question)
+        if asked is None:
+            return
+        if part.text and not asked.spoke:
+            asked.spoke = True
+            self._desk.tally.first_word.observe(self._desk.clock.now() - asked.at)
+        if part.done:
+            del self._asked[part.question]
+            self._desk.tally.question("failed" if part.error else "answered")
+        self._send_answer(asked.id, part)
+        if asked.hear is not None:
+            asked.hear(part)
+
+    def _drop_questions(self, why: str) -> None:
+        for number in tuple(self._asked):
+            self._take_part(AnswerPart(number, "", done=True, error=why))
+
+    # Opening and closing ------------------------------------------------------------------------
+
+    def _desk_changed(self) -> None:
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._again)
+
+    def _again(self) -> None:
+        if not self._closed:
+            self._open_if_due()
+            self.tell()
+
+    def _open_if_due(self) -> None:
+        due = self.on and self.session is None and self._opening is None and not self._closed
+        if due and self._desk.state == "ready":
+            self._trouble = ""
+            self._opening = self._loop.create_task(self._open())
+
+    async def _open(self) -> None:
+        config = CaptionConfig(fps=self._fps, instruction=self.wish)
+        try:
+            session = await self._loop.run_in_executor(
+                self._desk.calls, self._desk.open, config, self.listen
+            )
+        except CaptionRefused as error:
+            self._trouble = str(error)
+        else:
+            if self._closed:
+                session.close("the viewer left")
+                return
+            self.session = session
+            if self.wish != config.instruction:
+                session.instruct(self.wish)
+        finally:
+            self._opening = None
+        self.tell()
+
+    def _able(self) -> CaptionSession:
+        if self.session is None:
+            state, message = self._state()
+            raise CaptionRefused(message or (OFF if state == "off" else "One moment: it begins."))
+        return self.session
+
+    def close(self, reason: str) -> None:
+        """End the captions; whoever waits for an answer is told. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._unwatch()
+        self._drop_questions(reason or "the session ended")
+        if self.session is not None:
+            self._desk.tally.duplicates(int(self.session.stats().get("duplicates", 0)))
+            self.session.close(reason)
+
+
+def _fitting(text: str, most: int, what: str, empty: bool = False) -> str:
+    """The text in one line.
+
+    Raises:
+        CaptionRefused: empty or too long.
+    """
+    line = " ".join(text.split())
+    if not line and not empty:
+        raise CaptionRefused(f"{what} needs words")
+    if len(line) > most:
+        raise CaptionRefused(f"{what} of {len(line)} characters; the most is {most}")
+    return line
