@@ -16,8 +16,6 @@ from .policy import assign, planned_passes, predict
 from .quotes import CAUTIOUS, passes_of, row_of
 from .tasks import Assignment, Hold, Measured, Plan, Profile, Standing, Task
 
-STILL_WORTH = 0.95
-"""What a repeated picture is worth when nothing moved."""
 BOOKED = 0.28
 """Of the seconds that a chunk shows. Time on the screen is booked, not time on the device: else a
 viewer with a faster camera is for ever ahead of the others, and its chunks are dropped for more
@@ -70,7 +68,8 @@ class Millrace:
 
     def released(self, now: float, desk: Desk, task: Task) -> None:
         profile = desk.seats[task.session].profile
-        self._fairness.heard(now, profile.user, task.session)
+        if not task.still:
+            self._fairness.heard(now, profile.user, task.session)
         self._places[task.session].came(profile)
 
     def _worth(self, seat: Seat) -> float:
@@ -132,10 +131,8 @@ class Millrace:
             why = self._hold(now, desk, task, alone)
             if why is None:
                 waiting.append(task)
-                continue
-            holds.append((task, why))
-            if why == "still":
-                self._book(now, desk, task.session, STILL_WORTH)
+            else:
+                holds.append((task, why))
         return waiting, tuple(holds)
 
     def _hold(self, now: float, desk: Desk, task: Task, alone: bool) -> Hold | None:

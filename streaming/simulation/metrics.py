@@ -28,6 +28,7 @@ class Life:
     Attributes:
         fates: how many of its chunks met each.
         quality: sum over its chunks; a chunk that was not shown in time adds nothing.
+        served: the part of it that the device made; the rest is repeats of still pictures.
         seconds: of the device; rows of one launch share it evenly.
         delays: release to finish of each finished chunk, seconds.
         gaps: how far the time between two finished chunks was from its due, seconds.
@@ -39,6 +40,7 @@ class Life:
     fates: Counter[Fate] = field(default_factory=Counter)
     rungs: Counter[str] = field(default_factory=Counter)
     quality: float = 0.0
+    served: float = 0.0
     seconds: float = 0.0
     delays: list[float] = field(default_factory=list)
     gaps: list[float] = field(default_factory=list)
@@ -81,7 +83,9 @@ class Ledger:
         life = self._close(task, "done" if now <= task.deadline else "late")
         life.rungs[effort.name] += 1
         if now <= task.deadline:
-            life.quality += quality(life.profile, effort, passes)
+            worth = quality(life.profile, effort, passes)
+            life.quality += worth
+            life.served += worth
         delay = now - task.released
         life.delays.append(delay)
         self.delays.append((now, delay))
@@ -152,7 +156,7 @@ def summary(ledger: Ledger, seconds: float, busy: float) -> dict[str, Any]:
     `e2e_ms` is from a chunk's last frame to its result; `jitter_ms` the 95th percentile of how far
     the time between two results is from what it should be; `continuous_play_ratio` the share of
     the chunks for which the viewer saw what should be seen; `mean_quality` counts 0 for whatever
-    was not shown in time; `fairness_jain` is over the users' quality by weight and time.
+    was not shown in time; `fairness_jain` is over what the users were served (`user_service`).
 
     Args:
         seconds: length of the run.
@@ -189,8 +193,12 @@ def summary(ledger: Ledger, seconds: float, busy: float) -> dict[str, Any]:
 
 
 def user_service(lives: Iterable[Life]) -> dict[str, float]:
-    """Quality a second that each user got, over its weight. Sessions at the same time share their
-    user's time; eight tabs of one user are one user."""
+    """Quality a second that the device made for each user, over its weight.
+
+    Repeats of still pictures are no service: they cost nothing, so nobody has less for them and
+    there is nothing to divide. Sessions at the same time share their user's time; eight tabs of one
+    user are one user.
+    """
     users: dict[str, list[Life]] = {}
     for life in lives:
         users.setdefault(life.profile.user, []).append(life)
@@ -198,7 +206,7 @@ def user_service(lives: Iterable[Life]) -> dict[str, float]:
     for user, own in users.items():
         due = _user_time(own)
         if due:
-            service[user] = sum(life.quality for life in own) / own[0].profile.weight / due
+            service[user] = sum(life.served for life in own) / own[0].profile.weight / due
     return service
 
 

@@ -75,6 +75,24 @@ def test_neither_debt_nor_credit_grows_for_ever() -> None:
     assert fairness.lag("b") == pytest.approx(-LIMIT * SCALE)
 
 
+def test_what_holds_a_user_down_for_long_is_no_debt_any_more() -> None:
+    """A user whose chunks are worth twice those of others has to be held down for ever; the lead
+    that it takes for that is paid back, and the worth stays where it must be."""
+    fairness = crowd({"a": (1, 1.0), "b": (1, 1.0)})
+    leads = []
+    for number in range(6000):
+        now = 0.02 * number
+        worths = {}
+        for user, factor in (("a", 2.0), ("b", 1.0)):
+            fairness.heard(now, user, user + "0")
+            worths[user] = factor * fairness.worth(user, user + "0")
+        user = max(worths, key=lambda one: worths[one])
+        fairness.book(now, user, user + "0", 0.01)
+        leads.append(fairness.lag("a"))
+    assert max(leads) > 0.1 and abs(leads[-1]) < 0.02
+    assert fairness.worth("a", "a0") / fairness.worth("b", "b0") == pytest.approx(0.5, rel=0.1)
+
+
 def test_plenty_makes_it_matter_less() -> None:
     fairness = crowd({"a": (1, 1.0), "b": (1, 1.0)})
     fairness.book(0.0, "a", "a0", 0.2)

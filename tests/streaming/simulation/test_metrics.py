@@ -108,6 +108,13 @@ def test_service_is_counted_by_user_and_weight() -> None:
     assert summary(ledger, 1.0, 0)["fairness_jain"] == 1.0
 
 
+def test_repeats_of_still_pictures_are_no_service() -> None:
+    ledger = ledger_of("drdrrd")
+    ledger.end(1.4)
+    assert user_service(ledger.lives.values())["ann"] == pytest.approx(3 * 0.9 / (6 * 0.25))
+    assert ledger.lives["a"].quality > ledger.lives["a"].served == pytest.approx(2.7)
+
+
 def test_visits_one_after_the_other_add_their_time() -> None:
     ledger = ledger_of("dd")
     ledger.left(0.5, "a")
