@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+MEMINFO = Path("/proc/meminfo")
+
 
 def host_memory() -> dict[str, int]:
     """{"total", "available"} in bytes; empty where the system does not tell (no /proc)."""
     try:
-        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+        lines = MEMINFO.read_text("ascii").splitlines()
     except OSError:
         return {}
     table = {

@@ -21,6 +21,7 @@ from millrace.streaming.pipeline import StreamConfig
 from millrace.streaming.scheduling.costs import CostTable
 from millrace.streaming.scheduling.quotes import Quotes
 from millrace.streaming.scheduling.tasks import Shape
+from millrace.streaming.supervisor import WorkerHost
 from millrace.streaming.ticket import Member
 from millrace.streaming.waiting import WaitingRoom, ordinal
 from moving_fakes import MovingPipeline
@@ -65,6 +66,12 @@ def believe(fleet: Fleet, patch: pytest.MonkeyPatch, seconds: Mapping[str, float
         return Quotes(table)
 
     patch.setattr(fleet._muster, "_quotes", quotes)
+
+
+def remember(patch: pytest.MonkeyPatch, fleet: Fleet, free: Mapping[str, float]) -> None:
+    """Let the workers say that so much of their memory is free."""
+    shares = {member.host: free[member.label] for member in fleet._muster.members}
+    patch.setattr(WorkerHost, "memory_free", property(lambda host: shares[host]))
 
 
 def leave(*guests: tuple[Any, Awaited]) -> None:
@@ -179,6 +186,47 @@ def test_busy_devices_let_a_newcomer_wait_and_even_out_by_moving(
         )
     assert {device(pair, first[0]), device(pair, second[0])} == {"cpu:0", "cpu:1"}
     leave(first, second)
+
+
+@pytest.mark.slow
+def test_a_device_without_memory_leaves_newcomers_to_another_one(
+    pair: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    believe(pair, monkeypatch, {"cpu:0": 0.0, "cpu:1": 0.0})
+    remember(monkeypatch, pair, {"cpu:0": 0.02, "cpu:1": 0.5})
+    first, second = enter(pair), enter(pair)
+    assert device(pair, first[0]) == device(pair, second[0]) == "cpu:1"
+    with Feeder(first[0]), Feeder(second[0]):
+        for _, viewer in (first, second):
+            viewer.wait_for(lambda v=viewer: len(v.outputs) > 3)
+    leave(first, second)
+
+
+@pytest.mark.slow
+def test_where_all_memory_is_full_newcomers_wait_until_some_is_free(
+    pair: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remember(monkeypatch, pair, {"cpu:0": 0.02, "cpu:1": 0.02})
+    (one, first), (two, second) = enter(pair), enter(pair)
+    assert one.state == two.state == "queued"
+    assert "cpu:0 has no room: its memory is full; 1st in the queue" in first.events[0].message
+    with pytest.raises(HostRefused, match="its memory is full; 2 viewers wait already") as refusal:
+        enter(pair)
+    assert refusal.value.retry_s is not None
+    remember(monkeypatch, pair, {"cpu:0": 0.02, "cpu:1": 0.5})
+    for viewer in (first, second):
+        viewer.wait_for(lambda v=viewer: v.kinds[-1] == "live")
+    assert device(pair, one) == device(pair, two) == "cpu:1"
+    leave((one, first), (two, second))
+
+
+@pytest.mark.slow
+def test_a_worker_says_how_much_memory_is_free(pair: Fleet) -> None:
+    guest = enter(pair)
+    hosts = [member.host for member in pair._muster.members]
+    guest[1].wait_for(lambda: all("memory_free" in host.stats()["worker"] for host in hosts))
+    assert all(0.0 < host.memory_free < 1.0 for host in hosts)
+    leave(guest)
 
 
 @pytest.mark.slow
