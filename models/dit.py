@@ -16,10 +16,10 @@ import torch.nn as nn
 import torch.nn.functional as functional
 from torch import Tensor
 
-from ..kernels import axis_pairs, conv2d
+from ..kernels import conv2d
 from .attention import Memory, OwnMemory, RingMemory, clip_memory, rotation
 from .block import Block, Head, Reading, Steering
-from .layers import FiLMBlock, Linear, Stem, Tail, sinusoid
+from .layers import Linear, Stem, Tail, sinusoid
 from .ring import KVRing, RingView
 from .specs import DiTSpec
 from .state import State, row_tensor
@@ -304,57 +304,3 @@ class CausalDiT(nn.Module):
         if self.spec.prediction == "flow":
             return output
         return (x - output) / sigma[:, :, None, None, None]
-
-    # -- weights for training from scratch ------------------------------------------------------
-
-    @torch.no_grad()
-    def init_weights(self, generator: torch.Generator | None = None) -> None:
-        """Fresh weights: small and random, and such that the network begins as a plain mapping.
-
-        Gates begin at zero, so that blocks begin as identities (DiT, section 3.2, adaLN-Zero), and
-        so does the last layer: a model with a condition starts by returning it.
-        """
-        for module in self.modules():
-            if isinstance(module, (nn.Linear, nn.Conv2d, nn.Conv3d)):
-                std = 0.02 if isinstance(module, nn.Linear) else module.weight[0].numel() ** -0.5
-                nn.init.trunc_normal_(module.weight, std=std, generator=generator)
-                nn.init.zeros_(cast(Tensor, module.bias))
-        nn.init.zeros_(cast(nn.Linear, self.time_projection[1]).weight)
-        for module in self.modules():
-            if isinstance(module, FiLMBlock):
-                nn.init.zeros_(module.out.weight)
-        last = [self.head.head] if self.tail is None else [self.tail.conv_out, self.tail.reader]
-        for layer in last:
-            nn.init.zeros_(cast(Tensor, layer.weight))
-
-    @torch.no_grad()
-    def init_local_attention(self, strength: float = 1.0) -> None:
-        """Let self-attention begin as a local kernel: a token looks at its own place, now and past.
-
-        Queries and keys get one shared bias on the fastest rotary pairs, so that the score of two
-        tokens is the sum of w cos(f d) over their distances d: highest at the same place, falling
-        within a token or two, slowly in time.
-
-        Args:
-            strength: root mean square of the bias; beside activations of about 0.3.
-        """
-        energy = _local_energy(self.spec.head_dim)
-        shared = (strength * energy.sqrt()).repeat(self.spec.heads)
-        for block in self.blocks:
-            attn = cast(Block, block).self_attn
-            attn.q.bias.copy_(shared)
-            attn.k.bias.copy_(shared)
-
-
-def _local_energy(head_dim: int) -> Tensor:
-    """Energy of the shared bias per entry of a head, mean 1: see `init_local_attention`."""
-    time, row, _ = axis_pairs(head_dim)
-    energy = torch.zeros(head_dim // 2)
-    # Several speeds at once: the fastest alone would peak again every 2 pi tokens.
-    shares = ((0, (0.08, 0.06)), (time, (0.26, 0.11, 0.06)), (time + row, (0.26, 0.11, 0.06)))
-    for begin, parts in shares:
-        for offset, share in enumerate(parts):
-            energy[begin + offset] = share * head_dim
-    whole = torch.zeros(head_dim)
-    whole[0::2] = energy
-    return whole

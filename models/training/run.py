@@ -13,6 +13,7 @@ from ..specs import TINY, TINY_AUTOENCODER
 from ..text import save_prompt_encoder
 from ..tiny import PROMPTS
 from .autoencoder import train_autoencoder
+from .initial import init_loud
 from .loop import Plan, averaged
 from .styles import STYLES
 from .stylizer import PHASES, Recipe, Stylizer, train_stylizer
@@ -150,7 +151,7 @@ def load_stylizer(folder: Path, phase: str, device: str) -> Stylizer:
 def new_stylizer(seed: int, device: str) -> Stylizer:
     torch.manual_seed(seed)
     model = Stylizer(TINY, len(STYLES))
-    model.init_weights()
+    init_loud(model.dit)
     model.dit.channels_last()
     return model.to(device)
 

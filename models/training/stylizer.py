@@ -17,15 +17,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..attention import SelfAttention
 from ..autoencoder import PatchAutoencoder
-from ..block import Block
 from ..dit import CausalDiT
 from ..specs import DiTSpec
 from ..steady import steady, steady_state
@@ -42,20 +39,6 @@ they lose to them, as a look without its past is nearly right. The last phase br
 together and compares pictures too."""
 
 
-@torch.no_grad()
-def open_memory(attention: SelfAttention) -> None:
-    """Let self-attention begin as a mean of what stood here before.
-
-    Value and output matrices begin as an orthogonal pair, so that what is fetched arrives in the
-    terms of the residual stream, and half of the heads look sharply at their own place.
-    """
-    nn.init.orthogonal_(attention.v.weight)
-    attention.o.weight.copy_(attention.v.weight.T)
-    half = attention.norm_q.weight.shape[0] // 2
-    attention.norm_q.weight[:half] = 1.6
-    attention.norm_k.weight[:half] = 1.6
-
-
 class Stylizer(nn.Module):
     """The DiT and the bank of styles that it is conditioned on (what is trained together)."""
 
@@ -66,28 +49,6 @@ class Stylizer(nn.Module):
         # convolutions, tells styles apart as well as the tokens do.
         shared = torch.randn(styles, 1, spec.text_dim)
         self.bank = nn.Parameter(shared + 0.5 * torch.randn(styles, spec.text_len, spec.text_dim))
-
-    @torch.no_grad()
-    def init_weights(self) -> None:
-        """Fresh weights for a short training: every part is heard from the first step on.
-
-        The usual start (standard deviation 0.02, gates at zero) leaves a model of this width deaf
-        to its prompt and its memory for thousands of steps, which is all that a CPU affords.
-        """
-        self.dit.init_weights()
-        self.dit.init_local_attention()
-        for name, module in self.dit.named_modules():
-            if isinstance(module, nn.Linear) and not name.endswith((".q", ".k")):
-                nn.init.normal_(module.weight, std=module.in_features**-0.5)
-        nn.init.zeros_(cast(nn.Linear, self.dit.time_projection[1]).weight)
-        if self.dit.tail is not None:
-            nn.init.zeros_(self.dit.tail.reader.weight)
-        for block in self.dit.blocks:
-            cast(Block, block).modulation[:, [2, 5]] = 0.5  # the two gates
-            open_memory(cast(Block, block).self_attn)
-        if self.dit.stem is not None:
-            # Begin without the noise; what is useful in it is soon found.
-            self.dit.stem.conv_in.weight[:, : self.dit.spec.in_channels] = 0
 
     def context(self, mix: Tensor) -> Tensor:
         """[B, K] weights of the styles -> text embedding [B, text_len, text_dim]."""

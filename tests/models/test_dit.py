@@ -9,6 +9,7 @@ import torch
 from millrace.models.attention import Memory, OwnMemory, rotation
 from millrace.models.dit import CausalDiT
 from millrace.models.specs import TINY, WAN_1_3B, WAN_14B, DiTSpec
+from millrace.models.training.initial import init_local_attention, init_weights
 from torch import Tensor
 
 from .conftest import randomize, small_dit_spec
@@ -59,8 +60,8 @@ def test_training_form_is_streaming(positions: str, sinks: int, window: int) -> 
 def test_tiny_in_float32() -> None:
     spec = replace(TINY, layers=1)
     model = CausalDiT(spec)
-    model.init_weights(torch.Generator().manual_seed(0))
-    model.init_local_attention()
+    init_weights(model, torch.Generator().manual_seed(0))
+    init_local_attention(model)
     randomize(model.tail or model)
     generator = torch.Generator().manual_seed(1)
     x, cond = torch.randn(2, 1, 8, 48, 4, 4, generator=generator)
@@ -157,7 +158,7 @@ def test_two_views_of_an_output() -> None:
 
 def test_fresh_weights_return_the_condition() -> None:
     model = CausalDiT(small_dit_spec()).double()
-    model.init_weights(torch.Generator().manual_seed(0))
+    init_weights(model, torch.Generator().manual_seed(0))
     x, t, context, cond = clip(3)
     assert torch.equal(model.forward_clip(x, t, context, cond), cond)
 
@@ -165,7 +166,7 @@ def test_fresh_weights_return_the_condition() -> None:
 def test_fresh_weights_repeat_with_a_seed() -> None:
     first, second = (CausalDiT(small_dit_spec()) for _ in range(2))
     for model in (first, second):
-        model.init_weights(torch.Generator().manual_seed(3))
+        init_weights(model, torch.Generator().manual_seed(3))
     pairs = zip(first.parameters(), second.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
 
@@ -173,8 +174,8 @@ def test_fresh_weights_repeat_with_a_seed() -> None:
 def test_local_attention_begins_local() -> None:
     """Tokens look at their own place, now and in the past, and hardly at places far off."""
     model = CausalDiT(replace(TINY, layers=1))
-    model.init_weights(torch.Generator().manual_seed(0))
-    model.init_local_attention()
+    init_weights(model, torch.Generator().manual_seed(0))
+    init_local_attention(model)
     attn = model.blocks[0].self_attn
     seen = []
 
