@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .. import __version__
 from .allocator import keep_freed_memory
@@ -119,8 +119,18 @@ def assemble_around(
     return _start(pipeline, config, "float32", torch.get_num_threads(), (), clock, wake)
 
 
+class Ticking(Protocol):
+    """An engine: of pictures, or of captions."""
+
+    def tick(self) -> bool: ...
+
+    def wait_time(self) -> float | None: ...
+
+    def shutdown(self, reason: str) -> None: ...
+
+
 def run_engine(
-    engine: Engine,
+    engine: Ticking,
     wake: threading.Event,
     stopping: Callable[[], bool],
     between: Callable[[], None] = lambda: None,

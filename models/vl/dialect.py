@@ -13,7 +13,8 @@ class Dialect(Protocol):
     speaks or says `silence`; then a footer."""
 
     silence: tuple[int, ...]
-    """What the model says when there is nothing to say; also ends a caption where it must."""
+    """What the model says when there is nothing to say; also ends a caption where it must. Whoever
+    runs a silent turn gives it these words, then the footer."""
     stop: frozenset[int]
     """Any of these ends a caption or an answer; none of them is shown."""
     yes: int
@@ -36,7 +37,7 @@ class Dialect(Protocol):
         ...
 
     def footer(self, number: int, second: float, silent: bool) -> list[Words]:
-        """What ends a turn after the caption (`silent`: after none)."""
+        """What ends a turn after the caption (`silent`: after the words of `silence`)."""
         ...
 
     def question(self, text: str, now: float, span: tuple[float, float] | None) -> list[Words]:

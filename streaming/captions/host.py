@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from ..frames import Frame
+from .looks import LookSpec
 from .track import Cue
 
 CaptionState = Literal["opening", "live", "interrupted", "closed"]
@@ -26,6 +27,8 @@ class CaptionInfo:
         memory: seconds of the past that it can be asked about.
         choices: one sentence for each choice made at start, with the reason.
         speech: which model hears speech, or how to add one; "" where nobody looked.
+        look: how the pictures are taken that the model looks at.
+        policies: names that `CaptionConfig.memory` may have.
     """
 
     name: str
@@ -39,6 +42,27 @@ class CaptionInfo:
     memory: float
     choices: tuple[str, ...] = ()
     speech: str = ""
+    look: LookSpec = LookSpec()
+    policies: tuple[str, ...] = ("default",)
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionOptions:
+    """What the user asked for; "auto" is chosen by what this machine has.
+
+    Attributes:
+        vlm: "tiny" (the embedded model), a folder with a released checkpoint, or its hub id.
+        device: "auto", "cpu", "cuda" or "cuda:1".
+        dtype: "auto", "float32" or "bfloat16".
+        threads: of the processor that the model may use.
+        max_sessions: viewers at most.
+    """
+
+    vlm: str = "tiny"
+    device: str = "auto"
+    dtype: str = "auto"
+    threads: int = 1
+    max_sessions: int = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +152,11 @@ class CaptionSession(Protocol):
 
     def see(self, frame: Frame) -> None:
         """A picture of the source or the stylised one. Of those that come, the ones that the model
-        looks at are taken by their capture stamps; the newest wins, the others are counted."""
+        looks at are taken by their capture stamps; the newest wins, the others are counted.
+
+        Raises:
+            CaptionRefused: its stamp is not a number.
+        """
         ...
 
     def ask(self, question: str, at: float | None = None) -> int:
@@ -136,7 +164,8 @@ class CaptionSession(Protocol):
         number that its `AnswerPart`s carry; the answer streams while captions go on.
 
         Raises:
-            CaptionRefused: too long, or too many questions are being answered.
+            CaptionRefused: empty or too long, too many questions are being answered, nothing was
+                seen yet, or `at` is not within what can be remembered.
         """
         ...
 
@@ -144,14 +173,31 @@ class CaptionSession(Protocol):
         """ "Tell me when ...". Returns the alert's number.
 
         Raises:
-            CaptionRefused: too long, or too many alerts.
+            CaptionRefused: empty or too long, or too many alerts.
         """
         ...
 
     def unwatch(self, alert: int) -> None: ...
 
     def instruct(self, wish: str) -> None:
-        """Replace the standing wish; nothing of the memory is lost."""
+        """Replace the standing wish; nothing of the memory is lost.
+
+        Raises:
+            CaptionRefused: too long.
+        """
+        ...
+
+    def hear(self, cue: Cue, delay: float) -> None:
+        """Words from elsewhere, recognised speech say, for the track. They come back as `Said`
+        with an id of this session; a later cue of the same `cue.id` and kind replaces them until
+        one was final.
+
+        Args:
+            delay: seconds from when it was said until now.
+
+        Raises:
+            CaptionRefused: times that are no numbers, or an end before the start.
+        """
         ...
 
     def thumbnail(self, time: float) -> bytes | None:
@@ -166,7 +212,8 @@ class CaptionSession(Protocol):
 
     def stats(self) -> Mapping[str, Any]:
         """turns, turn_ms and delay_ms {p50, p95}, first_word_ms {p50, p95}, tokens_kept,
-        evictions, looks {taken, superseded, unchanged}, questions, alerts, cues, duplicates."""
+        evictions, looks {taken, superseded, unchanged, late}, questions, alerts, cues,
+        duplicates."""
         ...
 
 

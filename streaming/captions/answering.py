@@ -1,0 +1,152 @@
+"""Questions: each is answered in a fork of its viewer's stream, which goes on untouched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import Tensor
+
+from ...models.vl.arena import ArenaFull
+from ...models.vl.memory.policy import Cue as Search
+from .host import AnswerPart
+from .messages import Ask
+from .model import CaptionModel
+from .passes import Job, Passes
+from .questions import Question, snapped
+from .viewer import Viewer
+from .writing import Writing
+
+MAX_ANSWERING = 2
+"""Questions of one viewer that are answered at a time; the others wait."""
+NO_ROOM = "the memory for answers is full at the moment; please ask again"
+NOTHING_SEEN = "nothing was seen yet; ask again when the picture is there"
+NO_WORDS = "the model has no answer to that"
+
+
+class Answering:
+    """All questions of all viewers.
+
+    Args:
+        begin: takes a text that the model goes on with.
+    """
+
+    def __init__(
+        self, model: CaptionModel, passes: Passes, begin: Callable[[Writing], None]
+    ) -> None:
+        self._model = model
+        self._passes = passes
+        self._begin = begin
+
+    def ask(self, viewer: Viewer, ask: Ask) -> None:
+        viewer.waiting.append(Question(ask.number, ask.text, ask.at))
+
+    def due(self, viewer: Viewer) -> list[Job]:
+        """Questions whose time has come: the viewer is between two turns."""
+        jobs = []
+        while viewer.waiting and len(viewer.answering) < MAX_ANSWERING:
+            question = viewer.waiting.popleft()
+            if not viewer.turns:
+                viewer.tell(AnswerPart(question.number, "", True, error=NOTHING_SEEN))
+                continue
+            viewer.answering.append(question)
+            try:
+                jobs.append(self._put(viewer, question))
+            except ArenaFull:
+                self._fail(viewer, question)
+        return jobs
+
+    def drop(self, viewer: Viewer) -> None:
+        """The viewer leaves."""
+        for question in viewer.answering:
+            self._model.reader.close(question.fork)
+        viewer.answering.clear()
+        viewer.waiting.clear()
+
+    def _put(self, viewer: Viewer, question: Question) -> Job:
+        """Fork the stream, and bring back what memory has on the question.
+
+        Raises:
+            ArenaFull: for that there is no room.
+        """
+        model, dialect = self._model, self._model.dialect
+        question.now = viewer.second
+        question.fork = model.reader.fork(viewer.stream)
+        question.span = self._span(viewer, question)
+        period = model.info.look.period
+        span = snapped(question.span, tuple(viewer.turns), period) if question.span else None
+        question.words = dialect.question(question.text, question.now, span)
+        if viewer.recall is not None:
+            queries = None
+            if viewer.recall.wants_queries:
+                ids = [id for words in question.words for id in words.ids]
+                queries = model.reader.queries(question.fork, ids)
+            found = viewer.recall.recall(Search(question.now, span, queries))
+            if found:
+                model.reader.insert(question.fork, found)
+        before = viewer.conversation.before(question.text, question.now)
+        pieces = [*viewer.owed, *before, *question.words]
+        return Job(
+            question.fork,
+            pieces,
+            partial(self._read, viewer, question),
+            partial(self._fail, viewer, question),
+        )
+
+    def _span(self, viewer: Viewer, question: Question) -> tuple[float, float] | None:
+        """Seconds of the stream that a question is about; None for the present."""
+        now, period = question.now, self._model.info.look.period
+        if question.at is not None:
+            if question.at >= now:
+                return None
+            start = question.at // period * period
+            return start, start + period
+        named = self._model.span(question.text, now)
+        if named is None:
+            return None
+        start, end = (min(max(0.0, second), now + period) for second in named)
+        return start, max(start, end)
+
+    def _read(self, viewer: Viewer, question: Question, row: Tensor) -> None:
+        question.fork.begin("answer", -1, question.now)
+        question.writing = writing = Writing(
+            question.fork,
+            "answer",
+            self._model.text.answer_tokens,
+            (),
+            partial(self._said, viewer, question),
+            partial(self._finished, viewer, question),
+        )
+        if self._passes.give(writing, row):
+            self._begin(writing)
+
+    def _said(self, viewer: Viewer, question: Question) -> None:
+        piece = self._piece(question, done=False)
+        if piece:
+            viewer.tell(AnswerPart(question.number, piece, span=question.span))
+
+    def _finished(self, viewer: Viewer, question: Question) -> None:
+        writing = question.writing
+        assert writing is not None
+        piece = self._piece(question, done=True)
+        error = "" if question.told.told else NO_WORDS
+        if writing.short:
+            error = NO_ROOM
+        self._leave(viewer, question)
+        if not error:
+            viewer.conversation.answered(question, writing.ids, writing.ended)
+            viewer.counts.answered += 1
+        viewer.tell(AnswerPart(question.number, piece, True, question.span, error=error))
+
+    def _piece(self, question: Question, done: bool) -> str:
+        assert question.writing is not None
+        text = self._model.dialect.decode(question.writing.ids)
+        return question.told.piece(text, done)
+
+    def _fail(self, viewer: Viewer, question: Question) -> None:
+        self._leave(viewer, question)
+        viewer.tell(AnswerPart(question.number, "", True, error=NO_ROOM))
+
+    def _leave(self, viewer: Viewer, question: Question) -> None:
+        viewer.answering.remove(question)
+        self._model.reader.close(question.fork)

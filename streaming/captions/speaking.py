@@ -1,0 +1,234 @@
+"""When to speak, and what not to say again. Pure; no torch here.
+
+A turn passes three questions: has the picture changed at all (`ChangeGate`, before the model sees
+it), does the model want to speak (`Voice`), and is it news (`RecentCaptions`).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .looks import Look, Planes
+
+# ---- has the picture changed? ------------------------------------------------------------------
+
+CELLS = 16
+"""Cells of the coarse grid, each way."""
+WORST = 16
+"""Change is judged in the worst 1/16 of the cells: a small thing that moves is change."""
+
+Grid = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class GateRule:
+    """Attributes:
+    threshold: grey levels of change that count, where the picture changed most.
+    exposure: grey levels by which a camera's exposure may wander unnoticed between two looks.
+    every: seconds after which a look is taken however still the picture is.
+    """
+
+    threshold: float = 2.5
+    exposure: float = 2.0
+    every: float = 10.0
+
+
+class ChangeGate:
+    """Leaves out looks at a picture that stands still, before they cost anything.
+
+    Compared with the last look that passed, so slow change adds up and is seen.
+    """
+
+    def __init__(self, rule: GateRule = GateRule()) -> None:
+        self._rule = rule
+        self._reference: Grid | None = None
+        self._passed = -math.inf
+
+    def passes(self, look: Look) -> bool:
+        """Whether the model must look. Called once for each look, in order."""
+        grids = [coarse(planes) for planes in look.pictures]
+        rule = self._rule
+        if (
+            self._reference is not None
+            and look.second < self._passed + rule.every
+            and all(change(grid, self._reference, rule.exposure) < rule.threshold for grid in grids)
+        ):
+            return False
+        self._reference, self._passed = grids[-1], look.second
+        return True
+
+    def forget(self) -> None:
+        """Let the next look pass."""
+        self._reference = None
+
+
+def coarse(planes: Planes) -> Grid:
+    """Means of Y, U and V over a coarse grid: float32 [3, cells, cells]."""
+    rows, width = planes.shape
+    height = rows * 2 // 3
+    chroma = planes[height:].reshape(2, height // 2, width // 2)
+    return np.stack([_means(plane) for plane in (planes[:height], chroma[0], chroma[1])])
+
+
+def change(a: Grid, b: Grid, exposure: float = 0.0) -> float:
+    """Mean absolute difference in the cells that changed most, in grey levels; a shift of the
+    whole picture's brightness up to `exposure` does not count."""
+    if a.shape != b.shape:
+        return math.inf
+    difference = a - b
+    shift = float(difference[0].mean())
+    difference[0] -= min(exposure, max(-exposure, shift))
+    worst = np.sort(np.abs(difference).reshape(3, -1), axis=1)
+    return float(worst[:, -max(1, worst.shape[1] // WORST) :].mean(axis=1).max())
+
+
+def _means(plane: npt.NDArray[np.uint8]) -> Grid:
+    sums = plane
+    for axis in (0, 1):
+        size = plane.shape[axis]
+        edges = np.arange(min(size, CELLS)) * size // min(size, CELLS)
+        sums = np.add.reduceat(sums, edges, axis=axis, dtype=np.uint32)
+        counts = np.diff(edges, append=size).astype(np.float32)
+        sums = sums / (counts[:, None] if axis == 0 else counts)
+    return sums.astype(np.float32)
+
+
+# ---- does the model want to speak? -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakRule:
+    """From the model's first word to whether it speaks. The log-odds of speaking are calibrated
+    (Platt: `scale * odds + bias`) and compared with a threshold that has hysteresis.
+
+    Attributes:
+        begin: log-odds at which it begins after a silent turn.
+        go_on: log-odds at which it goes on after a turn in which it spoke.
+    """
+
+    scale: float = 1.0
+    bias: float = 0.0
+    begin: float = 0.5
+    go_on: float = -0.5
+
+    def __post_init__(self) -> None:
+        if not self.go_on <= self.begin:
+            raise ValueError(f"go_on ({self.go_on}) must not lie above begin ({self.begin})")
+
+
+class Voice:
+    """Decides turn by turn, with the memory of one turn."""
+
+    def __init__(self, rule: SpeakRule = SpeakRule()) -> None:
+        self._rule = rule
+        self._spoke = False
+
+    def speaks(self, silence: float) -> bool:
+        """Args:
+        silence: log-probability of the model's first word being silence.
+        """
+        odds = self._rule.scale * speak_odds(silence) + self._rule.bias
+        self._spoke = odds >= (self._rule.go_on if self._spoke else self._rule.begin)
+        return self._spoke
+
+    def quiet(self) -> None:
+        """A turn went by in which the model was not asked."""
+        self._spoke = False
+
+
+def speak_odds(silence: float) -> float:
+    """log(p(speak) / p(silence)) from log p(silence), without loss at either end."""
+    if silence >= 0.0:
+        return -math.inf
+    return math.log(-math.expm1(silence)) - silence
+
+
+# ---- is it news? -------------------------------------------------------------------------------
+
+NEWS_S = 30.0
+"""Seconds for which a caption counts as said."""
+ALIKE = 0.85
+"""Share of a caption's words that must have been said for it to be no news."""
+RELATED = 0.5
+"""Share of common words from which on two captions tell of the same thing."""
+
+_FILLERS = frozenset(
+    "a an the is are was were be been being and of to in on at it its there this that now still "
+    "with by as then has have had while".split()
+)
+_DECISIVE = frozenset(
+    "no not none nothing nobody never without empty left right up down upward downward upwards "
+    "downwards forward backward top bottom one two three four five six seven eight nine ten zero "
+    "in out on off into open opened opens close closed closes start starts stop stops begin begins "
+    "end ends appear appears disappear disappears enter enters leave leaves brighter darker bright "
+    "dark brightens darkens red green blue yellow orange purple violet pink brown black white gray "
+    "grey cyan magenta turquoise still faster slower bigger smaller first second last another "
+    "more fewer".split()
+)
+"""Words that make another statement of a sentence however much of the rest is the same."""
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """Normalised words: lower case, no punctuation, plural and third person folded."""
+    return tuple(_folded(word) for word in _WORD.findall(text.casefold()))
+
+
+def _folded(word: str) -> str:
+    if word in _DECISIVE or len(word) < 4 or not word.endswith("s") or word.endswith("ss"):
+        return word
+    return word[:-1]
+
+
+def tells_nothing_new(new: Sequence[str], old: Sequence[str]) -> bool:
+    """Whether `old` (normalised words) says all that `new` does."""
+    fresh, said = _content(new), _content(old)
+    if not fresh:
+        return not said or tuple(new) == tuple(old)
+    if (fresh ^ said) & _DECISIVE:
+        return False
+    return len(fresh & said) >= ALIKE * len(fresh)
+
+
+def related(a: Sequence[str], b: Sequence[str]) -> bool:
+    """Whether two captions tell of the same thing, alike or not."""
+    first, second = _content(a), _content(b)
+    return len(first & second) >= RELATED * max(1, min(len(first), len(second)))
+
+
+def _content(words: Sequence[str]) -> frozenset[str]:
+    return frozenset(words) - (_FILLERS - _DECISIVE)
+
+
+class RecentCaptions:
+    """What was said within the last seconds, to tell news from repetition.
+
+    A caption is no news if one of the last seconds says all that it does. But if a later caption
+    told something else of the same thing, the repetition means that it changed back: that is news.
+    """
+
+    def __init__(self, seconds: float = NEWS_S) -> None:
+        self._seconds = seconds
+        self._said: deque[tuple[float, tuple[str, ...]]] = deque()
+
+    def news(self, time: float, text: str) -> bool:
+        """Whether to say `text` at this second of the stream; if so it counts as said."""
+        words = words_of(text)
+        if not words:
+            return False
+        while self._said and self._said[0][0] < time - self._seconds:
+            self._said.popleft()
+        for _, said in reversed(self._said):
+            if tells_nothing_new(words, said):
+                return False
+            if related(words, said):
+                break
+        self._said.append((time, words))
+        return True

@@ -1,0 +1,132 @@
+"""One viewer as the engine of the captions knows it. No torch here."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ...models.vl.segments import Words
+from ..telemetry import Window as Values
+from .alerts import Alert
+from .host import CaptionConfig, Telling
+from .looks import Look
+from .model import CaptionModel
+from .questions import Conversation, Question
+from .speaking import ChangeGate, RecentCaptions, Voice
+from .writing import Writing
+
+if TYPE_CHECKING:
+    from ...models.vl.memory.policy import Recall, Window
+
+STATS_S = 600.0
+"""How far back percentiles look."""
+MAX_TURNS = 8192
+"""Turns whose times are known, for questions about the past."""
+
+Tell = Callable[[Telling], None]
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of a viewer's looks and captions."""
+
+    turns: int = 0
+    taken: int = 0
+    superseded: int = 0
+    unchanged: int = 0
+    late: int = 0
+    no_room: int = 0
+    spoken: int = 0
+    duplicates: int = 0
+    evictions: int = 0
+    answered: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Turn:
+    """A look that the model has read and may speak about."""
+
+    number: int
+    look: Look
+    began: float
+    """By the clock."""
+    writing: Writing | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Viewer:
+    """One session in the engine. Only the engine's thread touches it, except `box`.
+
+    Attributes:
+        stream: of the model; at the end of a turn save for the words in `owed`.
+        owed: words that end the last turn. They are read with whatever comes next, which costs
+            nothing: the model would say nothing between them.
+        turn: the one that is being read or spoken about; None between two turns.
+        looked: the look that was read last.
+        second: of the stream, at which the newest look began, read or not.
+        ring: the alerts have not been asked since the last turn ended.
+    """
+
+    id: str
+    config: CaptionConfig
+    tell: Tell
+    stream: Any
+    window: Window
+    recall: Recall | None
+    gate: ChangeGate
+    voice: Voice
+    recent: RecentCaptions = field(default_factory=RecentCaptions)
+    words: deque[int] = field(default_factory=deque)
+    """Tokens of recent captions."""
+    box: deque[Look] = field(default_factory=lambda: deque(maxlen=1))
+    owed: list[Words] = field(default_factory=list)
+    turn: Turn | None = None
+    looked: Look | None = None
+    second: float = 0.0
+    turns: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_TURNS))
+    ring: bool = False
+    alerts: dict[int, Alert] = field(default_factory=dict)
+    waiting: deque[Question] = field(default_factory=deque)
+    answering: list[Question] = field(default_factory=list)
+    conversation: Conversation = field(default_factory=Conversation)
+    wish: str | None = None
+    """A new standing wish, to be read at the end of the turn."""
+    cue_ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    counts: Counts = field(default_factory=Counts)
+    turn_ms: Values = field(default_factory=lambda: Values(STATS_S))
+
+    def stats(self, now: float) -> Mapping[str, Any]:
+        p50, p95 = self.turn_ms.percentiles(now, (0.5, 0.95))
+        counts = self.counts
+        looks = ("taken", "superseded", "unchanged", "late", "no_room")
+        return {
+            "turns": counts.turns,
+            "turn_ms": {"p50": _rounded(p50), "p95": _rounded(p95)},
+            "tokens_kept": self.stream.length,
+            "evictions": counts.evictions,
+            "looks": {name: getattr(counts, name) for name in looks},
+            "spoken": counts.spoken,
+            "duplicates": counts.duplicates,
+            "answered": counts.answered,
+        }
+
+
+def new_viewer(
+    id: str, config: CaptionConfig, tell: Tell, model: CaptionModel, stream: Any
+) -> Viewer:
+    """Raises:
+    ValueError: no memory policy is called so.
+    """
+    window, recall = model.memory(config.memory)
+    gate, voice = ChangeGate(model.gate), Voice(model.speak)
+    viewer = Viewer(id, config, tell, stream, window, recall, gate, voice)
+    viewer.words = deque(maxlen=model.text.recent_tokens)
+    return viewer
+
+
+def _rounded(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 1)
