@@ -14,6 +14,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from ..layers import Linear, RMSNorm
+from .grouped import grouped_attention
 from .rotary import rotate, text_turns, wide
 from .specs import TextSpec
 from .vision import GatedMLP
@@ -22,35 +23,17 @@ from .vision import GatedMLP
 class Past(Protocol):
     """Where the keys and values of what came before lie."""
 
-    def attend(
-        self, layer: int, query: Tensor, raw: Tensor, rotated: Tensor, value: Tensor
-    ) -> Tensor:
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Store the keys and values of new tokens and attend over all that each one may see.
 
         Args:
-            query: rotated, [n, heads, head_dim], of all new tokens.
-            raw, rotated, value: [n, kv_heads, head_dim].
+            query: unrotated, [n, heads, head_dim], of all new tokens.
+            key, value: unrotated, [n, kv_heads, head_dim].
 
         Returns:
             [n, heads, head_dim].
         """
         ...
-
-
-def grouped_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention in which groups of query heads share a key head.
-
-    Args:
-        query: [rows, queries, heads, head_dim].
-        key, value: [rows, keys, kv_heads, head_dim].
-        mask: bool [rows or 1, 1, queries, keys], true where seen, somewhere in each line; None for
-            causal.
-    """
-    heads = (t.transpose(1, 2) for t in (query, key, value))
-    out = functional.scaled_dot_product_attention(
-        *heads, attn_mask=mask, is_causal=mask is None, enable_gqa=query.shape[2] != key.shape[2]
-    )
-    return out.transpose(1, 2)
 
 
 class Attention(nn.Module):
@@ -78,10 +61,9 @@ class Attention(nn.Module):
         out = grouped_attention(rotate(query, turn), rotate(key, turn), value, mask)
         return self.o_proj(out.flatten(-2), residual=residual)
 
-    def extend(self, x: Tensor, turn: Tensor, past: Past, layer: int, residual: Tensor) -> Tensor:
+    def extend(self, x: Tensor, past: Past, layer: int, residual: Tensor) -> Tensor:
         """x [tokens, dim], of any number of streams."""
-        query, key, value = self.project(x)
-        out = past.attend(layer, rotate(query, turn), key, rotate(key, turn), value)
+        out = past.attend(layer, *self.project(x))
         return self.o_proj(out.flatten(-2), residual=residual)
 
 
@@ -97,8 +79,8 @@ class DecoderLayer(nn.Module):
         x = self.self_attn(self.input_layernorm(x), turn, mask, residual=x)
         return self.mlp(self.post_attention_layernorm(x), residual=x)
 
-    def extend(self, x: Tensor, turn: Tensor, past: Past, layer: int) -> Tensor:
-        x = self.self_attn.extend(self.input_layernorm(x), turn, past, layer, residual=x)
+    def extend(self, x: Tensor, past: Past, layer: int) -> Tensor:
+        x = self.self_attn.extend(self.input_layernorm(x), past, layer, residual=x)
         return self.mlp(self.post_attention_layernorm(x), residual=x)
 
 
@@ -153,12 +135,12 @@ class Decoder(nn.Module):
             x = layer(x, turn, mask)
         return self.model.norm(x)
 
-    def extend(self, embeds: Tensor, turn: Tensor, past: Past) -> Tensor:
+    def extend(self, embeds: Tensor, past: Past) -> Tensor:
         """New tokens of any number of streams, packed: [n, dim] -> [n, dim]."""
         x = embeds
         for index, layer in enumerate(self.model.layers):
             assert isinstance(layer, DecoderLayer)
-            x = layer.extend(x, turn, past, index)
+            x = layer.extend(x, past, index)
         return self.model.norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:

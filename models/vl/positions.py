@@ -58,16 +58,18 @@ class Layout(Protocol):
     """Where segments begin. Only differences matter to a model."""
 
     def bases(self, kinds: Sequence[Kind], spans: Sequence[float]) -> Places:
-        """Where each of a sequence of segments begins, float64 [n]."""
+        """Where each of a sequence of segments begins, from 0: float64 [n]."""
         ...
 
     def following(self, table: Sequence[Segment], kind: Kind) -> float:
-        """Where a segment that is appended to `table` begins; 0 for the first."""
+        """Where a segment of a kind begins that is appended to `table`; 0 for the first."""
         ...
 
-    def rearranged(self, kept: Sequence[Segment], end: Sequence[Segment]) -> Places:
-        """Bases of what is kept of the table `end` (bases of `kept` may be stale): as many of the
-        newest as possible stay where they are, so that little has to be rotated anew."""
+    def rearranged(self, kept: Sequence[Segment], old: Sequence[Segment]) -> Places:
+        """Where each of `kept` is to begin, float64 [n]; `old` is the table that they come from.
+
+        As many of the newest as possible stay where they are, so that little is rotated anew.
+        """
         ...
 
 
@@ -82,11 +84,17 @@ class Contiguous:
     def following(self, table: Sequence[Segment], kind: Kind) -> float:
         return table[-1].base + table[-1].span if table else 0.0
 
-    def rearranged(self, kept: Sequence[Segment], end: Sequence[Segment]) -> Places:
+    def rearranged(self, kept: Sequence[Segment], old: Sequence[Segment]) -> Places:
         spans = np.array([segment.span for segment in kept])
-        stop = end[-1].base + end[-1].span if end else 0.0
-        # Sums from the end: spans are multiples of small fractions, so that they are exact.
-        return stop - np.cumsum(spans[::-1])[::-1]
+        return self.following(old, "caption") - np.cumsum(spans[::-1])[::-1]
+
+
+class Growing(Contiguous):
+    """Everything keeps its place for ever, with gaps where something left ("append" of
+    StreamingVLM): the control that a bounded layout is compared with. Streams must stay short."""
+
+    def rearranged(self, kept: Sequence[Segment], old: Sequence[Segment]) -> Places:
+        return np.array([segment.base for segment in kept])
 
 
 CONTIGUOUS = Contiguous()

@@ -59,7 +59,8 @@ class Segment:
             self,
             slots=self.slots[part],
             ids=self.ids[part],
-            offsets=kept - kept[:, :1],
+            offsets=kept - kept[:1, :1],
+            base=self.base + float(kept[0, 0]) if kept.size else self.base,
             span=float(kept.shape[1]),
         )
 

@@ -135,19 +135,65 @@ TINY_VL = VLSpec(
     ),
 )
 
-_QWEN_VISION = {
-    "dim": 1280,
-    "ffn_dim": 3420,
-    "heads": 16,
-    "layers": 32,
-    "patch": 14,
-    "frames": 2,
-    "merge": 2,
-    "window": 112,
-    "full_layers": (7, 15, 23, 31),
-    "mean": _CLIP_MEAN,
-    "std": _CLIP_STD,
-    "min_pixels": 100 * 28 * 28,
-    "max_pixels": 768 * 28 * 28,
-    "per_second": 1.0,
-}
+
+def _qwen_vision(out_dim: int) -> VisionSpec:
+    """The tower of all sizes of Qwen2.5-VL, whose last layer alone differs."""
+    return VisionSpec(
+        dim=1280,
+        ffn_dim=3420,
+        heads=16,
+        layers=32,
+        patch=14,
+        frames=2,
+        merge=2,
+        window=112,
+        full_layers=(7, 15, 23, 31),
+        out_dim=out_dim,
+        mean=_CLIP_MEAN,
+        std=_CLIP_STD,
+        min_pixels=100 * 28 * 28,
+        max_pixels=768 * 28 * 28,
+        per_second=1.0,
+    )
+
+
+QWEN2_5_VL_3B = VLSpec(
+    name="qwen2.5-vl-3b",
+    vision=_qwen_vision(2048),
+    text=TextSpec(
+        dim=2048,
+        ffn_dim=11008,
+        layers=36,
+        heads=16,
+        kv_heads=2,
+        head_dim=128,
+        vocab=151936,
+        tied=True,
+        rope_theta=1e6,
+        rope_sections=(16, 24, 24),
+        eps=1e-6,
+        tokens_per_second=2.0,
+    ),
+)
+
+QWEN2_5_VL_7B = VLSpec(
+    name="qwen2.5-vl-7b",
+    vision=_qwen_vision(3584),
+    text=TextSpec(
+        dim=3584,
+        ffn_dim=18944,
+        layers=28,
+        heads=28,
+        kv_heads=4,
+        head_dim=128,
+        vocab=152064,
+        tied=False,
+        rope_theta=1e6,
+        rope_sections=(16, 24, 24),
+        eps=1e-6,
+        tokens_per_second=2.0,
+    ),
+)
+
+RELEASED = {spec.name: spec for spec in (QWEN2_5_VL_3B, QWEN2_5_VL_7B)}
+"""Sizes that are published; the StreamingVLM checkpoint has the second one."""
