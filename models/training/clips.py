@@ -7,7 +7,6 @@ only repair them with what it remembers.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,12 +14,11 @@ from torch import Tensor
 
 from . import photos
 from .faults import degrade
-from .scenes import Dice, Path, Shape, backdrop, draw, film, wander
+from .scenes import FULL, Dice, Path, backdrop, film, wander
+from .things import bright_things, things
 
 HELD_OUT_KINDS = ("pan", "zoom", "still", "objects")
 
-FULL = 256
-"""Side of the pictures that clips of other sizes are cut-outs of, as far as motion goes."""
 _CUT = 0.05
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -106,7 +104,7 @@ def held_out_clip(
         path = replace(path, scale=torch.exp(t * 0.015), angle=t * 0.006)
     clean = film(levels, path, size, scale, (0.5, 0.45)).clamp(0, 1)
     if kind == "objects":
-        clean = _bright_things(clean)
+        clean = bright_things(clean)
     source = clean
     if kind == "still":
         grain = torch.randn(clean.shape, generator=torch.Generator().manual_seed(7))
@@ -116,34 +114,6 @@ def held_out_clip(
 
 def _names(some: tuple[photos.Photo, ...]) -> str:
     return ", ".join(photo.name for photo in some)
-
-
-def _bright_things(clean: Tensor) -> Tensor:
-    """Three bright things on fixed courses over [T, 3, H, W]."""
-    t = torch.arange(clean.shape[0], dtype=torch.float32)
-    round_trip = torch.stack([0.5 + 0.3 * torch.cos(t * 0.16), 0.45 + 0.3 * torch.sin(t * 0.16)])
-    courses = (
-        (round_trip[0], round_trip[1], (1.0, 0.85, 0.3)),
-        (0.1 + 0.03 * t % 0.9, 0.75 + 0.05 * torch.sin(t * 0.4), (0.4, 0.9, 1.0)),
-        (0.8 - 0.02 * t % 0.7, 0.2 + 0.012 * t % 0.6, (1.0, 0.5, 0.8)),
-    )
-    for index, (x, y, tint) in enumerate(courses):
-        one = torch.ones_like(t)
-        shape = Shape(
-            path=Path(x, y, one * 0.0, one),
-            half=(0.06, 0.06),
-            corners=(0.0, 1.0, 0.0) if index != 1 else (0.0, 0.3, 0.7),
-            petals=5,
-            wave=0.0,
-            ring=0.0,
-            near=torch.tensor(tint),
-            far=torch.tensor((1.0, 1.0, 0.95)),
-            stripes=0.0,
-            glow=False,
-            soft=1.5,
-        )
-        clean = draw(clean, shape)
-    return clean
 
 
 def _scene(dice: Dice, frames: int, size: int, device: torch.device) -> Tensor:
@@ -160,12 +130,12 @@ def _scene(dice: Dice, frames: int, size: int, device: torch.device) -> Tensor:
         scene = film(backdrop(dice, size, device), path, size, dice.number(0.8, 1.4), centre)
         night = dice.chance(0.45)
         scene = scene * dice.number(0.1, 0.35) if night else scene
-        return _things(dice, scene, night, 2 + dice.pick(5)).clamp(0, 1)
+        return things(dice, scene, night, 2 + dice.pick(5)).clamp(0, 1)
     scene = _photographed(dice, path, size, centre, device)
     if dice.chance(0.3 if still else 0.5):
         night = dice.chance(0.35)
         scene = scene * dice.number(0.25, 0.5) if night else scene
-        scene = _things(dice, scene, night, 1 + dice.pick(3))
+        scene = things(dice, scene, night, 1 + dice.pick(3))
     return scene.clamp(0, 1)
 
 
@@ -215,97 +185,6 @@ def _relight(dice: Dice, scene: Tensor, photo: Tensor) -> Tensor:
     lit = flat.clamp_(0, 1).view_as(scene)
     # A parabola bends the tones like a gamma between 0.6 and 1.6, for the price of two products.
     return lit + dice.number(-0.35, 0.35) * lit * (1 - lit)
-
-
-def _things(dice: Dice, scene: Tensor, night: bool, count: int) -> Tensor:
-    """`count` things that move over the scene; lights at night."""
-    pace = FULL / scene.shape[-1]
-    for _ in range(count):
-        if not night and dice.chance(0.15):
-            for shape in _face(dice, scene.shape[0], pace):
-                scene = draw(scene, shape)
-            continue
-        shape = _thing(dice, scene.shape[0], night and dice.chance(0.8), pace)
-        fill = None
-        if not shape.glow and dice.chance(0.3):
-            names = photos.training_photos()
-            levels = photos.pyramid(names[dice.pick(len(names))].name, str(scene.device))
-            fill = levels[dice.pick(len(levels))]
-        scene = draw(scene, shape, fill)
-    return scene
-
-
-def _course(dice: Dice, frames: int, speed: float) -> Path:
-    """A path whose middle lies somewhere in the frame."""
-    path = wander(dice, frames, speed)
-    return replace(
-        path,
-        x=path.x + dice.number(0.1, 0.9),
-        y=path.y + dice.number(0.1, 0.9),
-        angle=path.angle * 3 + dice.number(0, 2 * math.pi),
-    )
-
-
-def _thing(dice: Dice, frames: int, light: bool, pace: float) -> Shape:
-    """A light, a blob, a bar, a ring, a star or a striped plate."""
-    corners = dice.uniform(0.05, 1, 3) ** 3
-    corners = corners / corners.sum()
-    reach = dice.number(0.015, 0.05) if light else dice.number(0.05, 0.28)
-    # Strokes: one side in four is as thin as handwriting.
-    slim = dice.number(0.06, 0.25) if dice.chance(0.25) and not light else dice.number(0.5, 1.2)
-    bright = dice.uniform(0.55, 1.0, 3)
-    return Shape(
-        path=_course(dice, frames, pace * (0.10 if light else 0.06) * dice.number(0.1, 1.0)),
-        half=(reach, max(reach * slim, 0.008)),
-        corners=(corners[0].item(), corners[1].item(), corners[2].item()),
-        petals=3 + dice.pick(4),
-        wave=dice.number(0.1, 0.3) if dice.chance(0.3) and not light else 0.0,
-        ring=dice.number(0.008, 0.02) if dice.chance(0.2) and not light else 0.0,
-        near=bright / bright.max() if light else dice.uniform(0, 1, 3),
-        far=dice.uniform(0, 1, 3),
-        stripes=dice.number(4, 14) if dice.chance(0.25) else 0.0,
-        glow=light,
-        soft=dice.number(0.8, 3.0),
-    )
-
-
-def _face(dice: Dice, frames: int, pace: float) -> list[Shape]:
-    """A drawn face: hair, skin, eyes and mouth that move together."""
-    middle = replace(_course(dice, frames, pace * 0.025), angle=torch.zeros(frames))
-    reach = dice.number(0.12, 0.26)
-    skin = torch.tensor([0.92, 0.74, 0.60]) * dice.number(0.4, 1.05)
-    hair = dice.uniform(0.02, 0.5, 3)
-    mouth = torch.tensor([0.70, 0.25, 0.25]) * dice.number(0.7, 1.2)
-    dark = dice.uniform(0.02, 0.25, 3)
-    gaze = dice.number(-0.05, 0.05)
-    parts = (
-        (0.0, -0.25, 1.05, 1.15, hair),
-        (0.0, 0.0, 0.85, 1.05, skin),
-        (-0.34 + gaze, -0.15, 0.15, 0.10, dark),
-        (0.34 + gaze, -0.15, 0.15, 0.10, dark),
-        (gaze, 0.18, 0.08, 0.20, skin * 0.82),
-        (gaze, 0.52, 0.30, dice.number(0.05, 0.16), mouth),
-    )
-    return [
-        Shape(
-            path=replace(
-                middle,
-                x=middle.x + dx * reach * middle.scale,
-                y=middle.y + dy * reach * middle.scale,
-            ),
-            half=(wide * reach, high * reach),
-            corners=(0.0, 1.0, 0.0),
-            petals=0,
-            wave=0.0,
-            ring=0.0,
-            near=tint,
-            far=tint * 0.85,
-            stripes=0.0,
-            glow=False,
-            soft=1.5,
-        )
-        for dx, dy, wide, high, tint in parts
-    ]
 
 
 def _cut(dice: Dice, clean: Tensor) -> Tensor:

@@ -15,6 +15,9 @@ from torch.nn import functional
 
 from .photos import LEVELS_PER_HALVING
 
+FULL = 256
+"""Side of the pictures that clips of other sizes are cut-outs of, as far as motion goes."""
+
 
 class Dice:
     """Random numbers for scene parameters, from one seed."""
@@ -97,26 +100,30 @@ def film(
     ahead_x = centre[0] * width + path.x * size / scale
     ahead_y = centre[1] * height + path.y * size / scale
     theta = torch.stack([cos, -sin, ahead_x, sin, cos, ahead_y], -1).view(frames, 2, 3)
-    unit = (torch.arange(size, dtype=torch.float32, device=device) + 0.5) / size - 0.5
-    base = torch.stack(
-        [
-            unit.expand(size, size),
-            unit[:, None].expand(size, size),
-            torch.ones_like(unit).expand(size, size),
-        ],
-        -1,
-    )
+    unit = _unit(size, device) - 0.5
+    across, down = unit.expand(size, size), unit[:, None].expand(size, size)
+    base = torch.stack([across, down, torch.ones_like(across)], -1)
     at = base.view(1, -1, 3) @ theta.to(device).transpose(1, 2)
     at = at * at.new_tensor([2 / width, 2 / height]) - 1
+    return _looked_up(picture, at.view(frames, size, size, 2))
+
+
+def _unit(size: int, device: torch.device) -> Tensor:
+    """Middles of `size` pixels in a row, in parts of the row."""
+    return (torch.arange(size, dtype=torch.float32, device=device) + 0.5) / size
+
+
+def _looked_up(picture: Tensor, at: Tensor) -> Tensor:
+    """The picture [3, h, w] at the places `at` [T, H, W, 2] in -1..1; beyond it, it mirrors."""
+    frames, height, width = at.shape[:3]
     # All frames as one tall grid: the picture is read in place instead of once per frame.
     seen = functional.grid_sample(
         picture[None],
-        at.view(1, frames * size, size, 2),
-        mode="bilinear",
+        at.view(1, frames * height, width, 2),
         padding_mode="reflection",
         align_corners=False,
     )
-    return seen.view(3, frames, size, size).transpose(0, 1)
+    return seen.view(3, frames, height, width).transpose(0, 1)
 
 
 def backdrop(dice: Dice, size: int, device: torch.device) -> tuple[Tensor, ...]:
@@ -192,20 +199,13 @@ def draw(frames: Tensor, shape: Shape, fill: Tensor | None = None) -> Tensor:
     """
     size, device = frames.shape[-1], frames.device
     path = {f.name: getattr(shape.path, f.name).to(device)[:, None, None] for f in fields(Path)}
-    unit = (torch.arange(size, dtype=torch.float32, device=device) + 0.5) / size
+    unit = _unit(size, device)
     dx, dy = unit[None, None, :] - path["x"], unit[None, :, None] - path["y"]
     cos, sin = torch.cos(path["angle"]), torch.sin(path["angle"])
     u = (dx * cos + dy * sin) / (path["scale"] * shape.half[0])
     v = (dy * cos - dx * sin) / (path["scale"] * shape.half[1])
     radius = (u * u + v * v).sqrt()
-    outline = shape.corners[1] * radius
-    if shape.corners[0] or shape.corners[2]:
-        across, down = u.abs(), v.abs()
-        outline = outline + shape.corners[0] * (across + down)
-        outline = outline + shape.corners[2] * torch.maximum(across, down)
-    if shape.wave:
-        outline = outline + shape.wave * torch.cos(shape.petals * torch.atan2(v, u)) * radius
-    away = (outline - 1) * (min(shape.half) * size)
+    away = (_outline(shape, u, v, radius) - 1) * (min(shape.half) * size)
     if shape.ring:
         away = away.abs() - shape.ring * size
     cover = torch.sigmoid(away * (-2.0 / shape.soft)).unsqueeze(1)
@@ -214,17 +214,19 @@ def draw(frames: Tensor, shape: Shape, fill: Tensor | None = None) -> Tensor:
         light = (cover + 0.35 * halo) * shape.near.to(device).view(3, 1, 1)
         return 1 - (1 - frames) * (1 - light.clamp(0, 1))
     if fill is not None:
-        at = torch.stack([u, v], -1) * 0.7
-        frames_count = at.shape[0]
-        paint = functional.grid_sample(
-            fill[None],
-            at.view(1, -1, size, 2),
-            padding_mode="reflection",
-            align_corners=False,
-        )
-        paint = paint.view(3, frames_count, size, size).transpose(0, 1)
-    else:
-        mix = 0.5 + 0.5 * (torch.sin(u * shape.stripes) if shape.stripes else u.clamp(-1, 1))
-        near, far = shape.near.to(device).view(3, 1, 1), shape.far.to(device).view(3, 1, 1)
-        paint = torch.lerp(near, far, mix.unsqueeze(1))
-    return torch.lerp(frames, paint, cover)
+        return torch.lerp(frames, _looked_up(fill, torch.stack([u, v], -1) * 0.7), cover)
+    mix = 0.5 + 0.5 * (torch.sin(u * shape.stripes) if shape.stripes else u.clamp(-1, 1))
+    near, far = shape.near.to(device).view(3, 1, 1), shape.far.to(device).view(3, 1, 1)
+    return torch.lerp(frames, torch.lerp(near, far, mix.unsqueeze(1)), cover)
+
+
+def _outline(shape: Shape, u: Tensor, v: Tensor, radius: Tensor) -> Tensor:
+    """The shape's norm of (u, v): 1 on its outline, less inside."""
+    norm = shape.corners[1] * radius
+    if shape.corners[0] or shape.corners[2]:
+        across, down = u.abs(), v.abs()
+        norm = norm + shape.corners[0] * (across + down)
+        norm = norm + shape.corners[2] * torch.maximum(across, down)
+    if shape.wave:
+        norm = norm + shape.wave * torch.cos(shape.petals * torch.atan2(v, u)) * radius
+    return norm
