@@ -38,22 +38,47 @@ SDP_ERRORS = (
 and whatever its parser trips over."""
 
 
+KINDS = {"video", "audio", "application"}
+
+
 def check_offer(text: str) -> None:
     """Refuse what cannot become a session before anything is opened for it.
 
     Raises:
-        BadOffer: not SDP, or not one video section, at most one for data, and nothing else.
+        BadOffer: not SDP, or not one video section, at most one for sound and one for data, and
+            nothing else.
     """
+    kinds = _kinds(text)
+    if kinds.count("video") != 1 or any(kinds.count(k) > 1 for k in kinds) or set(kinds) - KINDS:
+        raise BadOffer(
+            f"the offer has the sections {', '.join(sorted(kinds)) or 'none'}; expected one video "
+            "section, at most one audio section beside it, and one application section (the data "
+            "channel)"
+        )
+
+
+def has_sound(text: str) -> bool:
+    """Whether an offer that passed `check_offer` has a section for sound."""
+    return "audio" in _kinds(text)
+
+
+def _kinds(text: str) -> list[str]:
     try:
-        kinds = sorted(media.kind for media in sdp.SessionDescription.parse(text).media)
+        return [media.kind for media in sdp.SessionDescription.parse(text).media]
     except SDP_ERRORS as error:
         log.info("offer refused: %r", error)
         raise BadOffer("the offer is no valid SDP") from None
-    if kinds not in (["video"], ["application", "video"]):
-        raise BadOffer(
-            f"the offer has the sections {', '.join(kinds) or 'none'}; expected one video and one "
-            "application section (the data channel)"
-        )
+
+
+def only_codec(transceiver: Any, name: str) -> None:
+    """Answer with one audio codec and no other.
+
+    Args:
+        name: as "opus/48000".
+    """
+    codecs = RTCRtpSender.getCapabilities("audio").codecs
+    wanted = [c for c in codecs if f"{c.name}/{c.clockRate}".lower() == name]
+    transceiver.setCodecPreferences(wanted)
 
 
 def prefer(transceiver: Any, codec: str) -> None:

@@ -23,9 +23,11 @@ from ..streaming.controls import ControlError
 from ..streaming.host import Event, Output, Session
 from ..streaming.pacing import Pacer
 from . import channel, colour, encoders, rtc_patches
+from .audio import Sound
+from .audio_rtp import with_stereo
 from .caption_desk import CaptionDesk
 from .manners import FAULTS, FAULTS_S, SILENCE_S, Deafness, Faults, Silence
-from .offers import SDP_ERRORS, BadOffer, prefer
+from .offers import SDP_ERRORS, BadOffer, has_sound, prefer
 from .settings import ServerSettings
 from .stamps import Stamps
 from .tracing import Recorder
@@ -71,6 +73,7 @@ class Peer:
         self.pc = pc
         self.session: Session | None = None
         self.captions: ViewerCaptions | None = None
+        self.sound: Sound | None = None
         self.counts = Counts()
         self._closing: asyncio.Future[None] | None = None
         self._shared = shared
@@ -113,12 +116,18 @@ class Peer:
         if settings.codec != "auto":
             prefer(video, settings.codec)
         clock = rtc_patches.prepare_receiver(video.receiver)
+        if has_sound(offer):
+            self.sound = Sound(self._shared.clock, self.track.origin)
+            self.sound.join(self.pc, video.sender, clock)
         colours = await self._negotiate(offer, video)
         if video.receiver.track is None:
             raise BadOffer("the video section of the offer sends nothing: it has to be sendrecv")
         rate = encoders.Rate.around(bitrate, config.fps, settings.pin_bitrate)
         encoders.prepare_sender(video.sender, video._codecs[0], rate)
-        self._stamps = Stamps(clock, video.sender)
+        self._stamps = stamps = Stamps(clock, video.sender)
+        if self.sound is not None:
+            self.sound.with_pictures(video.sender, lambda: stamps.origin)
+            self._spawn(self.sound.run())
         self._inbound = Inbound(
             session, self._shared.clock, self._shared.executor, self.counts, colours
         )
@@ -128,7 +137,8 @@ class Peer:
         self._received = rtc_patches.count_reports(video.sender)
         self._spawn(self._inbound.run(video.receiver.track))
         self._spawn(self._report())
-        return rtc_patches.with_start_bitrate(self.pc.localDescription.sdp, bitrate)
+        sdp = rtc_patches.with_start_bitrate(self.pc.localDescription.sdp, bitrate)
+        return with_stereo(sdp)
 
     async def _negotiate(self, offer: str, video: Any) -> colour.ColourWatch:
         try:
@@ -139,7 +149,8 @@ class Peer:
         except SDP_ERRORS as error:
             log.info("offer refused: %r", error)
             raise BadOffer(
-                "the SDP offer cannot be used: it is malformed, or has no VP8 or H264 video"
+                "the SDP offer cannot be used: it is malformed, has no VP8 or H264 video, or "
+                "sound that is not Opus"
             ) from None
         return colours
 
@@ -168,6 +179,8 @@ class Peer:
         now = self._shared.clock.now()
         self._shared.latency.observe(now - sent.output.frame.captured_at)
         self._shared.recorder.sent(self.id, sent.output, now)
+        if self.sound is not None:
+            self.sound.shown(sent)
         if self._stamps is None:
             return
         epoch = self._stamps.note(sent, self._shared.clock.now())
@@ -220,6 +233,8 @@ class Peer:
                 self._send("pong", t=t, server=self._shared.clock.now() * 1000)
             case channel.Pause(on):
                 self._inbound.paused = on
+                if self.sound is not None:
+                    self.sound.paused = on
                 self._send("paused", on=on)
             case channel.Captions() | channel.Ask() | channel.Watch() | channel.Unwatch():
                 self.captions.obey(message)
@@ -289,6 +304,7 @@ class Peer:
             "send_ms": self._stamps.send_ms() if self._stamps else 0.0,
             "state": self.session.state,
             "connection": self.state,
+            **({"sound": self.sound.stats()} if self.sound else {}),
             "captions": self.captions.stats() if self.captions else {},
         }
 
@@ -324,6 +340,8 @@ class Peer:
         for task in self._tasks:
             task.cancel()
         self.track.stop()
+        if self.sound is not None:
+            self.sound.track.stop()
         try:
             await self.pc.close()
         except SDP_ERRORS as error:

@@ -134,6 +134,8 @@ class ReceiverClock:
     last: int = 0
     report: tuple[float, int] | None = None
     """Unix seconds on the sender's clock, and the RTP timestamp of the same instant."""
+    rate: int = RTP_RATE
+    """RTP clock of the payload."""
 
     def map(self, timestamp: int) -> int:
         """Presentation stamp of an RTP timestamp: unwrapped, from 0 (aiortc calls this)."""
@@ -155,7 +157,7 @@ class ReceiverClock:
         if self.report is None or self.origin is None:
             return None
         seconds, rtp = self.report
-        return seconds + _signed32(pts + self.origin - rtp) / RTP_RATE
+        return seconds + _signed32(pts + self.origin - rtp) / self.rate
 
 
 def _signed32(value: int) -> int:

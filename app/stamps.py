@@ -38,7 +38,6 @@ class Stamps:
         self._clock = clock
         self._sender = sender
         self._origin: int | None = None
-        self._last_pts: int | None = None
         self._waiting: deque[tuple[int, float, str]] = deque(maxlen=BATCH)
         self._delays: deque[float] = deque(maxlen=128)
         self._epoch = 0
@@ -49,9 +48,8 @@ class Stamps:
         aiortc adds a random origin to our stamps and shows it nowhere; by the time that the second
         picture is asked for, the first one's RTP timestamp is known and gives it away.
         """
-        if self._origin is None and self._last_pts is not None and packets_sent(self._sender):
-            self._origin = sent_origin(self._sender, self._last_pts)
-        self._last_pts = sent.pts
+        if self._origin is None and sent.before >= 0 and packets_sent(self._sender):
+            self._origin = sent_origin(self._sender, sent.before)
         ms, clock = capture_ms(self._clock, sent.output.frame)
         self._waiting.append((sent.pts, ms, clock))
         self._delays.append(now - sent.output.finished_at)
@@ -59,6 +57,11 @@ class Stamps:
             self._epoch = sent.output.epoch
             return self._epoch
         return None
+
+    @property
+    def origin(self) -> int | None:
+        """RTP timestamp minus stamp; None while it is unknown."""
+        return self._origin
 
     def rtp(self, pts: int) -> int | None:
         """RTP timestamp with which a picture of ours went out; None while it is unknown."""

@@ -171,6 +171,8 @@ class Sent:
 
     pts: int
     output: Output
+    before: int = -1
+    """Stamp of what left before it, a repeated picture perhaps; below 0 for the first."""
 
 
 class OutTrack(MediaStreamTrack):
@@ -189,7 +191,8 @@ class OutTrack(MediaStreamTrack):
     ) -> None:
         super().__init__()
         self._clock = clock
-        self._origin = clock.now()
+        self.origin = clock.now()
+        """Monotonic seconds of stamp 0."""
         self._counts = counts
         self._pacer = pacer
         self._on_sent = on_sent
@@ -207,11 +210,11 @@ class OutTrack(MediaStreamTrack):
         frame = output.frame if output else self._last
         assert frame is not None
         self._last = frame
-        elapsed = int((self._clock.now() - self._origin) * PTS_RATE)
-        self._last_pts = max(elapsed, self._last_pts + 1)
+        elapsed = int((self._clock.now() - self.origin) * PTS_RATE)
+        before, self._last_pts = self._last_pts, max(elapsed, self._last_pts + 1)
         self._count()
         if output is not None:
-            self._on_sent(Sent(self._last_pts, output))
+            self._on_sent(Sent(self._last_pts, output, before))
         return as_video(frame, self._last_pts)
 
     def stop(self) -> None:
