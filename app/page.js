@@ -1,12 +1,14 @@
 // Wires the page together. Gradio draws the controls; each calls `millrace.set(name, value)` here,
 // which goes to the model over the data channel without a request.
 
+import { Captions } from './captions.js';
 import { Connection } from './connection.js';
 import { LatencyMeter } from './latency.js';
 import { Panel } from './panel.js';
+import { Questions } from './questions.js';
 import { Recorder } from './recorder.js';
 import { cameras, open as openSource } from './sources.js';
-import { Stage } from './stage.js';
+import { download, Stage } from './stage.js';
 import { capital, mediaProblem, text } from './words.js';
 
 const DEBOUNCE_MS = 250;
@@ -28,6 +30,10 @@ class Page {
     this.stage = new Stage(root);
     this.panel = new Panel(root, this.meter);
     this.connection = new Connection(info);
+    const send = (message) => this.connection.send(message);
+    this.captions = new Captions(root, send, this.meter);
+    this.questions = new Questions(root, send, this.captions, (words) => this.#brief(words));
+    this.captions.about(info.captions);
     for (const control of info.controls) this.values[control.name] = control.default;
     this.find = (part) => root.querySelector(`[data-part=${part}]`);
     this.stage.aspect(...info.size);
@@ -114,6 +120,8 @@ class Page {
   // Restyle any source: { stream, stop() }.
   async use(source) {
     this.source = source;
+    this.captions.begin();
+    this.questions.begin();
     this.stage.source(source.stream);
     const [width, height] = this.info.size;
     await this.connection.start(source, () => ({
@@ -132,6 +140,8 @@ class Page {
     this.stage.source(null);
     this.stage.result(null);
     this.panel.clear();
+    this.captions.end();
+    this.questions.end();
   }
 
   get running() {
@@ -154,6 +164,7 @@ class Page {
   }
 
   #message(message) {
+    if (this.captions.message(message) || this.questions.message(message)) return;
     switch (message.type) {
       case 'stats':
         this.panel.stats = message;
@@ -183,6 +194,7 @@ class Page {
       case 'hello':
         this.connection.send({ type: 'hello', features: ['stamps'] });
         this.#ping();
+        this.captions.hello(message.session);
         break;
     }
   }
@@ -298,12 +310,21 @@ class Page {
     if (this.recorder.on) this.recorder.stop();
     else if (this.stage.out.srcObject) {
       try {
-        this.recorder.start(this.stage.out.srcObject, () => show(false));
+        this.recorder.start(this.stage.out.srcObject, (file) => {
+          show(false);
+          this.#saveCaptions(file);
+        });
         show(true);
       } catch (error) {
         this.stage.say(error.message, 'bad');
       }
     }
+  }
+
+  // The captions of a recording, as a file beside it that players find by its name.
+  #saveCaptions({ name, from, to }) {
+    const vtt = name && this.captions.recording(from, to);
+    if (vtt) download(new Blob([vtt], { type: 'text/vtt' }), 'vtt', name);
   }
 
   #keys() {
@@ -360,7 +381,7 @@ function describe({ understood, unknown = [], ...rest }) {
   return nodes;
 }
 
-const PARTS = ['.mr-top', '.mr-stage', '.mr-panel'];
+const PARTS = ['.mr-top', '.mr-stage', '.mr-under', '.mr-panel'];
 
 // Gradio mounts its parts one by one and calls this after each; the last one starts the page.
 export async function boot() {

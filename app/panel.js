@@ -63,6 +63,7 @@ export class Panel {
     this.#promise(s);
     this.#drops({ ...s.drops, browser: this.meter.missed });
     this.#stages(s);
+    this.#told(s.captions ?? {});
   }
 
   clear() {
@@ -71,6 +72,7 @@ export class Panel {
     for (const name of ['p50', 'p95', 'fps-in', 'fps-out', 'steps', 'queue']) this.#put(name, '–');
     this.#put('rtt', '');
     this.parts.promise.hidden = true;
+    this.parts.telling.hidden = true;
     this.#drops({});
     this.#list('stages', [['Model', '–']]);
   }
@@ -146,6 +148,22 @@ export class Panel {
     this.#list('stages', rows);
   }
 
+  // How late captions and answers are, and what the language model looked at.
+  #told({ delay_ms: delay, first_word_ms: first, looks = {}, ...s }) {
+    const rows = [
+      ['Said after', inSeconds(delay?.p50)],
+      ['… at its worst', inSeconds(delay?.p95)],
+      ['First word of an answer', inSeconds(first?.p50)],
+      ['Looks', looks.taken],
+      ['Nothing new, skipped', looks.unchanged],
+      ['Too late, skipped', looks.superseded],
+      ['Repetitions not said', s.duplicates],
+      ['Tokens remembered', s.tokens_kept],
+    ].filter(([, value]) => value !== undefined && value !== null);
+    this.parts.telling.hidden = !rows.length;
+    this.#list('told', rows);
+  }
+
   #list(part, rows) {
     this.parts[part].replaceChildren(
       ...rows.map(([name, value]) => {
@@ -162,6 +180,10 @@ export class Panel {
   #put(part, value) {
     this.parts[part].textContent = value;
   }
+}
+
+function inSeconds(ms) {
+  return typeof ms === 'number' ? `${(ms / 1000).toFixed(1)} s` : undefined;
 }
 
 function percent(share) {

@@ -1,6 +1,6 @@
 // Records the restyled picture to a file, in the browser, from the stream as it came.
 
-import { download } from './stage.js';
+import { download, fileName } from './stage.js';
 
 const TYPES = ['video/webm;codecs=vp9', 'video/webm;codecs=vp8', 'video/webm', 'video/mp4'];
 
@@ -17,18 +17,22 @@ export class Recorder {
     return this.#recorder !== null;
   }
 
+  // `onStop({ name, from, to })`: the file's name without its extension, or nothing where there is no
+  // file, and when the recording began and ended on the performance clock.
   start(stream, onStop) {
     const type = TYPES.find((t) => window.MediaRecorder?.isTypeSupported(t));
     if (!type) throw new Error('this browser cannot record video');
     this.#parts = [];
     this.#recorder = new MediaRecorder(stream, { mimeType: type, videoBitsPerSecond: 6_000_000 });
     this.#recorder.ondataavailable = ({ data }) => data.size && this.#parts.push(data);
+    const from = performance.now();
     this.#recorder.onstop = () => {
+      const name = this.#parts.length ? fileName() : '';
       const extension = type.includes('mp4') ? 'mp4' : 'webm';
-      if (this.#parts.length) download(new Blob(this.#parts, { type }), extension);
+      if (name) download(new Blob(this.#parts, { type }), extension, name);
       this.#recorder = null;
       this.#parts = [];
-      onStop();
+      onStop({ name, from, to: performance.now() });
     };
     this.#recorder.start(1000);
   }

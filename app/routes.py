@@ -31,8 +31,11 @@ SCRIPTS = (
     "latency.js",
     "recorder.js",
     "words.js",
+    "captions.js",
+    "questions.js",
+    "track.js",
 )
-STYLES = ("client.css", "controls.css", "panel.css")
+STYLES = ("client.css", "controls.css", "panel.css", "captions.css")
 CLIENT = dict.fromkeys(SCRIPTS, "text/javascript") | dict.fromkeys(STYLES, "text/css")
 """The only files of this package that are served; a request picks one by name, never by path."""
 PICTURES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
@@ -91,7 +94,7 @@ def api(host: Host, info: HostInfo, rtc: Rtc, settings: ServerSettings) -> APIRo
     @router.get("/info")
     async def about() -> dict[str, Any]:
         """What runs here: pipeline, controls, presets, device, and why each choice was made."""
-        return describe(info, settings)
+        return {**describe(info, settings), "captions": rtc.captions.describe()}
 
     @router.post("/sessions", status_code=201)
     async def open_session(body: OfferBody, request: Request) -> AnswerBody:

@@ -17,6 +17,7 @@ from fastapi.responses import JSONResponse
 from .. import __version__
 from ..streaming.host import Host, HostInfo
 from .caption_desk import CaptionDesk
+from .caption_routes import caption_api
 from .metrics import Metrics
 from .routes import api, page_files, probes
 from .rtc import Rtc
@@ -69,6 +70,7 @@ def create_app(
         openapi_url="/api/v1/openapi.json",
     )
     app.include_router(api(host, info, rtc, settings))
+    app.include_router(caption_api(rtc))
     app.include_router(probes(host, info, Metrics(host, rtc)))
     app.include_router(page_files(info))
     app.include_router(trace_routes(host, rtc.recorder))

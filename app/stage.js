@@ -94,11 +94,14 @@ export class Stage {
   }
 }
 
-export function download(blob, extension) {
-  const time = new Date().toISOString().slice(0, 19).replaceAll(':', '-');
+export function fileName() {
+  return `millrace-${new Date().toISOString().slice(0, 19).replaceAll(':', '-')}`;
+}
+
+export function download(blob, extension, name = fileName()) {
   const link = document.createElement('a');
   link.href = URL.createObjectURL(blob);
-  link.download = `millrace-${time}.${extension}`;
+  link.download = `${name}.${extension}`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }

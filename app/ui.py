@@ -27,6 +27,7 @@ BOOT = "import('/client/page.js').then((page) => page.boot())"
 HEAD = """<link rel="stylesheet" href="/client/client.css">
 <link rel="stylesheet" href="/client/controls.css">
 <link rel="stylesheet" href="/client/panel.css">
+<link rel="stylesheet" href="/client/captions.css">
 <link rel="icon" href="data:,">
 <meta name="viewport" content="width=device-width, initial-scale=1">"""
 
@@ -69,6 +70,7 @@ def build(info: HostInfo) -> gr.Blocks:
                 _controls(info)
             with gr.Column(elem_id="mr-center"):
                 _part("stage.html", "mr-stage")
+                _part("captions.html", "mr-captions")
             with gr.Column(elem_id="mr-live"):
                 _part("panel.html", "mr-panel")
     return page

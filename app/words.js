@@ -55,3 +55,52 @@ export function capital(sentence) {
   const whole = sentence.charAt(0).toUpperCase() + sentence.slice(1);
   return /[.!?]$/.test(whole) ? whole : `${whole}.`;
 }
+
+export const captionText = {
+  states: {
+    idle: 'Start a picture and read here what happens in it.',
+    loading: 'The language model is being loaded. Captions begin by themselves.',
+    off: 'Captions are off. The switch above turns them on.',
+    opening: 'The language model takes its first look.',
+    live: 'The first words come in a moment.',
+    interrupted:
+      'The language model stopped and is being started again. What it saw is forgotten; the ' +
+      'captions stay here.',
+    closed: 'The captions ended.',
+  },
+  soon: 'The first words come in a moment.',
+  kinds: { alert: 'Alert', speech: 'Speech', answer: 'Answer' },
+  pictureOf: (time) => `Picture at ${time}`,
+  pictureGone: 'This picture is no longer stored.',
+  showPicture: 'Show the picture',
+  showPictureOf: (time) => `${time}, show the picture`,
+  showSpan: (start, end) => `Seen from ${start} to ${end}; show the pictures`,
+  whatItCan: (title) => `What ${title} can tell`,
+  where: ({ device, dtype, period, memory }) =>
+    `Runs on ${device} in ${dtype}. It looks every ${seconds(period)} and can be asked about the ` +
+    `last ${span(memory)}.`,
+  askStates: {
+    live: 'Ask about anything that was seen so far.',
+    idle: 'Start a picture, then ask about anything that was seen.',
+    loading: 'Questions can be asked as soon as the language model is loaded.',
+    none: 'Without captions there is nobody to ask.',
+    failed: 'Without captions there is nobody to ask.',
+    interrupted: 'One moment: the language model is being started again.',
+  },
+  notConnected: 'There is no picture to ask about. Start one first.',
+  lostAnswer: 'The picture stopped before the answer came. Ask again.',
+  noAnswer: 'It has no answer to that.',
+  willTell: (condition) => `You are told when ${condition}.`,
+  cameTrue: (condition, time) => capital(`${condition} (${time})`),
+  notYet: 'not yet',
+  wasTrue: (times) => `at ${times.join(', ')}`,
+  removeAlert: (condition) => `Do not watch for: ${condition}`,
+};
+
+function seconds(value) {
+  return value === 1 ? 'second' : `${value} seconds`;
+}
+
+function span(value) {
+  return value < 120 ? `${Math.round(value)} seconds` : `${Math.round(value / 60)} minutes`;
+}

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from millrace.app.caption_desk import CaptionDesk
 from millrace.app.server import bind, create_app
 from millrace.app.settings import ServerSettings
 from millrace.streaming.host import Host, HostInfo, Listener
@@ -78,7 +79,9 @@ class Site:
 
 
 @contextmanager
-def serving(inner: Host, settings: ServerSettings | None = None) -> Iterator[Site]:
+def serving(
+    inner: Host, settings: ServerSettings | None = None, captions: CaptionDesk | None = None
+) -> Iterator[Site]:
     """A server on a free port; a worker finds the pipelines of this folder."""
     settings = settings or ServerSettings(port=0)
     sys.path.insert(0, str(Path(__file__).parent))
@@ -87,9 +90,11 @@ def serving(inner: Host, settings: ServerSettings | None = None) -> Iterator[Sit
     host.start()
     try:
         info = host.ready(60)
-        with _running(create_app(host, settings, info), listener):
+        with _running(create_app(host, settings, info, captions), listener):
             yield Site(f"http://127.0.0.1:{listener.getsockname()[1]}/", host, info)
     finally:
+        if captions is not None:
+            captions.stop()
         host.stop()
         listener.close()
         sys.path.remove(str(Path(__file__).parent))
