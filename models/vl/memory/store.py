@@ -89,8 +89,8 @@ class ArchiveStore:
         """
         Args:
             index: made of each entry as it comes, and counted.
-            dtype: of the stored keys and values (bfloat16 or float16 halve a float32 model's);
-                None for the model's own.
+            dtype: of the stored keys and values of models that have a wider one (bfloat16 or
+                float16 halve a float32 model's); None for the model's own.
             device: where they lie; None for the model's own.
         """
         self.sizes = sizes
@@ -149,7 +149,9 @@ class ArchiveStore:
             self._word_bytes += size
 
     def _own(self, tensor: Tensor) -> Tensor:
-        return tensor.to(device=self._device, dtype=self._dtype, copy=True)
+        narrow = self._dtype is not None and self._dtype.itemsize < tensor.dtype.itemsize
+        dtype = self._dtype if narrow else tensor.dtype
+        return tensor.to(device=self._device, dtype=dtype, copy=True)
 
     def _drop(self) -> None:
         self.dropped += 1

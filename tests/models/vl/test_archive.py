@@ -69,6 +69,13 @@ def test_half_precision_holds_nearly_twice_as_much(dtype: torch.dtype) -> None:
     assert len(narrow.pictures) > 1.5 * len(wide.pictures)
 
 
+def test_keys_that_are_narrow_already_stay_as_they_are() -> None:
+    store = ArchiveStore(ArchiveSizes(1 << 20), dtype=torch.float16)
+    entry = entry_of(Maker().segment("vision", 4))
+    store.add([Entry(entry.segment, entry.keys.bfloat16(), entry.values.bfloat16())])
+    assert store.kept[0].entry.keys.dtype == torch.bfloat16
+
+
 def test_pictures_thin_out_with_age_and_reach_back_to_the_first() -> None:
     store = archive([(8, 0)] * 2000, ArchiveStore(ArchiveSizes(400 * KIB)))
     times = [item.time for item in store.pictures]

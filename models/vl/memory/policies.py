@@ -1,0 +1,110 @@
+"""The named memories: a window, a recall and a layout of places that belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from ..positions import CONTIGUOUS, Layout
+from .clusters import ClusteredMemory
+from .groups import GroupPositions
+from .policy import Recall, Window
+from .recalls import ArchiveRecall
+from .retrieval import ByKeys, KeyIndex
+from .sizes import POLICIES, MemorySizes
+from .store import ArchiveStore
+from .timed import ByTime
+from .windows import LastPictures, SinkAndRecent, VisionAndText
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The memory of one stream; a `recall` remembers, so that no two streams may share it.
+
+    Attributes:
+        window: what stays in the cache after a turn.
+        recall: what a question brings back, or None for nothing.
+        layout: where segments stand.
+    """
+
+    window: Window
+    recall: Recall | None
+    layout: Layout = CONTIGUOUS
+
+
+ARCHIVE_TYPE = torch.float16
+"""Of archived keys and values of models that are wider: they lie within a few hundred, so that
+float16's range does for them, and it has three bits more than bfloat16."""
+
+
+def policy_named(name: str, sizes: MemorySizes, device: torch.device | str = "cpu") -> Memory:
+    """A new memory of a kind, empty.
+
+    "default": StreamingVLM's window; a question that names a time gets its seconds back, another
+    one what its words attend to. "streamingllm", "streamingvlm": their windows alone.
+    "flash-vstream": that window, and questions get clusters of all that was seen. "rex": that
+    window, and questions get what they attend to. "last4": the control, the last pictures and
+    nothing else. "group": that window, with places counted apart for what is read and written.
+
+    Args:
+        sizes: for the model: `sizes.TINY_SIZES` or `sizes.RELEASED_SIZES`.
+        device: where archived keys and values lie.
+
+    Raises:
+        ValueError: the name is none of `sizes.POLICIES`.
+    """
+    if name not in _MAKERS:
+        raise ValueError(f"no memory policy is called {name!r}; choose from {', '.join(POLICIES)}")
+    return _MAKERS[name](sizes, device)
+
+
+_Maker = Callable[[MemorySizes, torch.device | str], Memory]
+
+
+def _default(sizes: MemorySizes, device: torch.device | str) -> Memory:
+    store = _store(sizes, device)
+    searches = ByTime(store, sizes.timed), ByKeys(store, sizes.retrieval)
+    return Memory(VisionAndText(sizes.window), ArchiveRecall(store, *searches))
+
+
+def _rex(sizes: MemorySizes, device: torch.device | str) -> Memory:
+    store = _store(sizes, device)
+    recall = ArchiveRecall(store, ByKeys(store, sizes.retrieval))
+    return Memory(VisionAndText(sizes.window), recall)
+
+
+def _store(sizes: MemorySizes, device: torch.device | str) -> ArchiveStore:
+    return ArchiveStore(sizes.archive, KeyIndex(sizes.retrieval), ARCHIVE_TYPE, device)
+
+
+def _flash_vstream(sizes: MemorySizes, device: torch.device | str) -> Memory:
+    return Memory(VisionAndText(sizes.window), ClusteredMemory(sizes.clusters))
+
+
+def _streaming_llm(sizes: MemorySizes, device: torch.device | str) -> Memory:
+    return Memory(SinkAndRecent(sizes.sinks), None)
+
+
+def _streaming_vlm(sizes: MemorySizes, device: torch.device | str) -> Memory:
+    return Memory(VisionAndText(sizes.window), None)
+
+
+def _last(sizes: MemorySizes, device: torch.device | str) -> Memory:
+    return Memory(LastPictures(sizes.last_pictures), None)
+
+
+def _group(sizes: MemorySizes, device: torch.device | str) -> Memory:
+    return Memory(VisionAndText(sizes.window), None, GroupPositions(sizes.target_start))
+
+
+_MAKERS: dict[str, _Maker] = {
+    "default": _default,
+    "streamingllm": _streaming_llm,
+    "streamingvlm": _streaming_vlm,
+    "flash-vstream": _flash_vstream,
+    "rex": _rex,
+    "last4": _last,
+    "group": _group,
+}
