@@ -48,6 +48,11 @@ class Bank:
         )
         self._free = list(range(slots))
 
+    @property
+    def idle(self) -> bool:
+        """Whether no stream has a slot."""
+        return len(self._free) == len(self.steady.seen)
+
     def take(self) -> int | None:
         """A slot, as new; None when all are taken."""
         if not self._free:

@@ -30,6 +30,9 @@ from .tiny_info import ENTRY_NOISE, SIGMAS, STRIDE, TINY_INFO
 
 Size = tuple[int, int]
 """Height and width."""
+IDLE_BANKS = 2
+"""Sizes without a stream whose memory is kept for the next one. At 256x256 a bank of four streams
+has 60 MB, at 768x768 nine times as much, and viewers may ask for any size."""
 
 
 @dataclass(eq=False)
@@ -82,6 +85,7 @@ class VideoDiffusion:
 
     def close(self, stream: Stream) -> None:
         stream.bank.give_back(stream.slot)
+        self._drop_idle()
 
     def save(self, stream: Stream) -> dict[str, npt.NDArray[Any]]:
         """See `pipeline.Portable`."""
@@ -127,17 +131,26 @@ class VideoDiffusion:
     # -- parts of it ----------------------------------------------------------------------------
 
     def _place(self, size: Size) -> tuple[Bank, int]:
-        if size not in self.banks:
+        bank = self.banks.pop(size, None)
+        if bank is None:
+            self._drop_idle()
             # Memory that may be written in any mode, wherever it is made.
             with torch.inference_mode(False):
-                self.banks[size] = Bank(self.model, self.streams, size, SIGMAS, self._passed)
-        slot = self.banks[size].take()
+                bank = Bank(self.model, self.streams, size, SIGMAS, self._passed)
+        self.banks[size] = bank  # the last one is the one used last
+        slot = bank.take()
         if slot is None:
             raise RuntimeError(
                 f"all {self.streams} streams of {size[1]}x{size[0]} are in use; "
                 "close one or start with a larger --max-sessions"
             )
-        return self.banks[size], slot
+        return bank, slot
+
+    def _drop_idle(self) -> None:
+        """Give up the memory of sizes that nobody has, but for those used last."""
+        idle = [size for size, bank in self.banks.items() if bank.idle]
+        for size in idle[:-IDLE_BANKS]:
+            del self.banks[size]
 
     def _settle(self, work: Work) -> list[Result]:
         """Before a chunk: forget when asked to, and move to the size that its effort wants. What

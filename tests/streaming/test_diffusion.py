@@ -276,6 +276,17 @@ def test_a_smaller_picture_begins_anew_and_comes_back_in_the_right_size(model: V
         assert all(bank.take() == 0 for bank in host.banks.values())
 
 
+def test_sizes_that_nobody_has_any_longer_give_their_memory_back(model: VideoModel) -> None:
+    host = pipeline(model)
+    stays = host.open(StreamConfig(32, 32))
+    for width in (48, 64, 80, 96):
+        host.close(host.open(StreamConfig(width, 32)))
+    assert list(host.banks) == [(32, 32), (32, 80), (32, 96)], "in use, and the two used last"
+    assert host.banks[stays.size] is stays.bank
+    again = host.banks[32, 80]
+    assert host.open(StreamConfig(80, 32)).bank is again, "what was kept is not made anew"
+
+
 def test_who_wants_the_same_shares_one_prompt_and_the_last_one_lets_it_go(
     model: VideoModel,
 ) -> None:
