@@ -14,6 +14,8 @@ export class Connection extends EventTarget {
   #pc = null;
   #channel = null;
   #source = null;
+  #sound = null;
+  #soundSender = null;
   #ask = null;
   #attempt = 0;
   #timers = new Set();
@@ -44,6 +46,11 @@ export class Connection extends EventTarget {
     if (this.#channel?.readyState !== 'open') return false;
     this.#channel.send(JSON.stringify(message));
     return true;
+  }
+
+  // Whether sound is sent now.
+  get sounding() {
+    return this.#soundSender?.track != null;
   }
 
   get open() {
@@ -102,6 +109,12 @@ export class Connection extends EventTarget {
     });
   }
 
+  // The sound that is sent from now on, or null; no new offer is needed.
+  setSound(track) {
+    this.#sound = track;
+    this.#soundSender?.replaceTrack(track).catch(() => {}); // closed meanwhile
+  }
+
   #addTracks(pc, generation) {
     const [track] = this.#source.stream.getVideoTracks();
     const { width, height } = track.getSettings();
@@ -118,11 +131,20 @@ export class Connection extends EventTarget {
         },
       ],
     });
+    // Always offered, so that sound can be turned on without another offer.
+    const { sender } = pc.addTransceiver(this.#sound ?? 'audio', {
+      direction: 'sendrecv',
+      streams: [this.#source.stream],
+    });
+    this.#soundSender = sender;
+    const stream = new MediaStream();
     pc.addEventListener('track', ({ track: back, receiver }) => {
       if (generation !== this.#generation) return;
+      stream.addTrack(back);
+      if (back.kind !== 'video') return;
       // The server paces the pictures; holding them back here would only add latency.
       if ('jitterBufferTarget' in receiver) receiver.jitterBufferTarget = 0;
-      this.#emit('track', { stream: new MediaStream([back]) });
+      this.#emit('track', { stream });
     });
   }
 
@@ -202,7 +224,7 @@ export class Connection extends EventTarget {
     this.#timers.clear();
     this.#free();
     this.#pc?.close();
-    this.#pc = this.#channel = null;
+    this.#pc = this.#channel = this.#soundSender = null;
   }
 
   #free() {

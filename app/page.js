@@ -7,6 +7,7 @@ import { LatencyMeter } from './latency.js';
 import { Panel } from './panel.js';
 import { Questions } from './questions.js';
 import { Recorder } from './recorder.js';
+import { Sound } from './sound.js';
 import { cameras, open as openSource } from './sources.js';
 import { download, Stage } from './stage.js';
 import { capital, mediaProblem, text } from './words.js';
@@ -34,6 +35,12 @@ class Page {
     this.captions = new Captions(root, send, this.meter);
     this.questions = new Questions(root, send, this.captions, (words) => this.#brief(words));
     this.captions.about(info.captions);
+    this.sound = new Sound(root, {
+      connection: this.connection,
+      stage: this.stage,
+      say: (words, tone) => this.#brief(words, tone),
+      again: () => this.start(),
+    });
     for (const control of info.controls) this.values[control.name] = control.default;
     this.find = (part) => root.querySelector(`[data-part=${part}]`);
     this.stage.aspect(...info.size);
@@ -100,6 +107,7 @@ class Page {
       width,
       height,
       fps: this.info.fps,
+      sound: this.sound.wants(kind),
       deviceId: this.find('device').value,
       file: this.find('file').files[0],
     };
@@ -123,6 +131,9 @@ class Page {
     this.captions.begin();
     this.questions.begin();
     this.stage.source(source.stream);
+    await this.sound.begin(source);
+    if (source !== this.source) return;
+    this.connection.setSound(this.sound.track);
     const [width, height] = this.info.size;
     await this.connection.start(source, () => ({
       width,
@@ -134,6 +145,7 @@ class Page {
 
   stop() {
     this.recorder.stop();
+    this.sound.end();
     this.connection.stop();
     this.source?.stop();
     this.source = null;
@@ -228,8 +240,8 @@ class Page {
   }
 
   // A message that goes by itself, unless another one came meanwhile.
-  #brief(message) {
-    this.stage.say(message, 'good');
+  #brief(message, tone = 'good') {
+    this.stage.say(message, tone);
     clearTimeout(this.hushing);
     this.hushing = setTimeout(() => this.stage.say('', 'good', message), 4000);
   }
@@ -310,7 +322,7 @@ class Page {
     if (this.recorder.on) this.recorder.stop();
     else if (this.stage.out.srcObject) {
       try {
-        this.recorder.start(this.stage.out.srcObject, (file) => {
+        this.recorder.start(this.sound.recorded(this.stage.out.srcObject), (file) => {
           show(false);
           this.#saveCaptions(file);
         });

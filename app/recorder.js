@@ -1,8 +1,9 @@
-// Records the restyled picture to a file, in the browser, from the stream as it came.
+// Records the restyled picture and its sound to a file, in the browser, from the stream as it came.
 
 import { download, fileName } from './stage.js';
 
 const TYPES = ['video/webm;codecs=vp9', 'video/webm;codecs=vp8', 'video/webm', 'video/mp4'];
+const WITH_SOUND = ['video/webm;codecs=vp9,opus', 'video/webm;codecs=vp8,opus', ...TYPES.slice(2)];
 
 export class Recorder {
   #recorder = null;
@@ -20,7 +21,8 @@ export class Recorder {
   // `onStop({ name, from, to })`: the file's name without its extension, or nothing where there is no
   // file, and when the recording began and ended on the performance clock.
   start(stream, onStop) {
-    const type = TYPES.find((t) => window.MediaRecorder?.isTypeSupported(t));
+    const types = stream.getAudioTracks().length ? WITH_SOUND : TYPES;
+    const type = types.find((t) => window.MediaRecorder?.isTypeSupported(t));
     if (!type) throw new Error('this browser cannot record video');
     this.#parts = [];
     this.#recorder = new MediaRecorder(stream, { mimeType: type, videoBitsPerSecond: 6_000_000 });

@@ -31,6 +31,7 @@ SCRIPTS = (
     "latency.js",
     "recorder.js",
     "words.js",
+    "sound.js",
     "captions.js",
     "questions.js",
     "track.js",

@@ -1,5 +1,7 @@
-// Where pictures come from. Every source is { stream, label, size, stop() }; a source that ends by
-// itself calls `onEnd`.
+// Where pictures come from. Every source is { stream, kind, label, stop() }; a source that ends by
+// itself calls `onEnd`. Sound, where there can be some: `openSound()` gives its track or null when it
+// is wanted, `closeSound(track)` ends it, or it is in the stream; `echoes` says that hearing it here
+// would feed it back.
 
 export const KINDS = ['camera', 'screen', 'file', 'clip', 'pattern'];
 
@@ -9,6 +11,7 @@ export async function open(kind, options, onEnd) {
   track.addEventListener('ended', onEnd);
   track.contentHint = kind === 'screen' ? 'detail' : 'motion';
   const stop = source.stop;
+  source.kind = kind;
   source.stop = () => {
     track.removeEventListener('ended', onEnd);
     source.stream.getTracks().forEach((t) => t.stop());
@@ -36,16 +39,24 @@ async function camera({ width, height, fps, deviceId }) {
       frameRate: { ideal: fps, max: Math.max(fps, 30) },
     },
   });
-  return { stream, label: stream.getVideoTracks()[0].label || 'Camera' };
+  const label = stream.getVideoTracks()[0].label || 'Camera';
+  return { stream, label, echoes: true, openSound: microphone, closeSound: (track) => track.stop() };
 }
 
-async function screen({ fps }) {
+async function microphone() {
+  demand('getUserMedia');
+  return (await navigator.mediaDevices.getUserMedia({ audio: true })).getAudioTracks()[0];
+}
+
+async function screen({ fps, sound }) {
   demand('getDisplayMedia');
   const stream = await navigator.mediaDevices.getDisplayMedia({
-    audio: false,
+    // The browser asks whether sound is shared too. A tab's is then heard from here alone.
+    audio: sound ? { suppressLocalAudioPlayback: true } : false,
     video: { frameRate: { ideal: fps } },
   });
-  return { stream, label: 'Screen' };
+  const heardThere = stream.getAudioTracks()[0]?.getSettings().suppressLocalAudioPlayback !== true;
+  return { stream, label: 'Screen', echoes: heardThere };
 }
 
 function demand(name) {
@@ -79,10 +90,47 @@ async function fromUrl(url, { width, height, fps }) {
   const video = document.createElement('video');
   Object.assign(video, { src: url, muted: true, loop: true, playsInline: true });
   await video.play();
-  return drawn(width, height, fps, (context) => cover(context, video), () => {
+  const sound = new ElementSound(video);
+  const source = drawn(width, height, fps, (context) => cover(context, video), () => {
+    sound.close();
     video.pause();
     video.removeAttribute('src');
   });
+  return { ...source, openSound: () => sound.open() };
+}
+
+// The sound of a video element as a track. Once tapped, an element is heard through the tap only, so
+// the viewer hears what comes back and not both.
+class ElementSound {
+  #context = null;
+  #out = null;
+
+  constructor(video) {
+    this.video = video;
+  }
+
+  async open() {
+    if (!this.#context) {
+      this.#context = new AudioContext({ latencyHint: 'interactive', sampleRate: 48_000 });
+      this.#out = this.#context.createMediaStreamDestination();
+      this.#context.createMediaElementSource(this.video).connect(this.#out);
+    }
+    await started(this.#context);
+    this.video.muted = false; // a muted element gives its tap silence
+    return this.#out.stream.getAudioTracks()[0];
+  }
+
+  close() {
+    this.#context?.close();
+    this.#context = null;
+  }
+}
+
+// Browsers let sound begin after a click or a key only; nobody waits for one here.
+async function started(context) {
+  const patience = new Promise((done) => setTimeout(done, 1000));
+  await Promise.race([context.resume(), patience]);
+  if (context.state !== 'running') throw new Error('the browser lets sound begin after a click');
 }
 
 function cover(context, video) {
@@ -94,10 +142,64 @@ function cover(context, video) {
 
 async function pattern({ width, height, fps }) {
   const start = performance.now();
-  const source = drawn(width, height, fps, (context) => {
-    paintPattern(context, (performance.now() - start) / 1000);
-  });
-  return { ...source, label: 'Test pattern' };
+  const beeps = new Beeps(start);
+  const source = drawn(
+    width,
+    height,
+    fps,
+    (context) => paintPattern(context, (performance.now() - start) / 1000),
+    () => beeps.close(),
+  );
+  return { ...source, label: 'Test pattern', openSound: () => beeps.open() };
+}
+
+const BEEP_S = 0.1;
+
+// A beep in each second, with the pattern's flash.
+class Beeps {
+  #context = null;
+  #out = null;
+
+  constructor(start) {
+    this.start = start;
+  }
+
+  async open() {
+    if (!this.#context) {
+      this.#context = new AudioContext({ latencyHint: 'interactive', sampleRate: 48_000 });
+      this.#out = this.#context.createMediaStreamDestination();
+    }
+    await started(this.#context);
+    this.#schedule();
+    return this.#out.stream.getAudioTracks()[0];
+  }
+
+  close() {
+    clearTimeout(this.timer);
+    this.#context?.close();
+    this.#context = null;
+  }
+
+  // Each beep is set a second ahead on the sound's own clock, so that no timer delays it.
+  #schedule() {
+    clearTimeout(this.timer);
+    const elapsed = (performance.now() - this.start) / 1000;
+    const next = Math.ceil(elapsed + 0.1);
+    this.#beep(this.#context.currentTime + next - elapsed);
+    this.timer = setTimeout(() => this.#schedule(), (next - elapsed) * 1000);
+  }
+
+  #beep(at) {
+    const tone = new OscillatorNode(this.#context, { frequency: 880 });
+    const level = new GainNode(this.#context, { gain: 0 });
+    level.gain.setValueAtTime(0, at);
+    level.gain.linearRampToValueAtTime(0.4, at + 0.003);
+    level.gain.setValueAtTime(0.4, at + BEEP_S - 0.01);
+    level.gain.linearRampToValueAtTime(0, at + BEEP_S);
+    tone.connect(level).connect(this.#out);
+    tone.start(at);
+    tone.stop(at + BEEP_S);
+  }
 }
 
 // A timer, not animation frames: those stop while the page is covered, and the stream with them.
@@ -127,6 +229,10 @@ function paintPattern(context, t) {
     const [x, y] = [w * (0.5 + 0.32 * Math.cos(angle)), h * (0.5 + 0.3 * Math.sin(angle * 1.3))];
     context.arc(x, y, Math.min(w, h) * (0.08 + 0.025 * i), 0, 7);
     context.fill();
+  }
+  if (t > 1 && t % 1 < BEEP_S) {
+    context.fillStyle = '#fff';
+    context.fillRect(0, 0, w, h * 0.16);
   }
   context.fillStyle = '#fff';
   context.font = `600 ${Math.round(h / 9)}px system-ui, sans-serif`;

@@ -1,6 +1,8 @@
 // The picture: source and result in one frame, three views of them, full screen and snapshot.
 
 export class Stage {
+  #refused = () => {};
+
   constructor(element) {
     this.element = element.querySelector('.mr-stage');
     this.bar = element.querySelector('.mr-bar');
@@ -29,8 +31,8 @@ export class Stage {
 
   result(stream, onFrame) {
     this.out.srcObject = stream;
-    this.out.play().catch(() => {});
     if (!stream) return;
+    this.#play();
     if (!this.out.requestVideoFrameCallback) {
       this.out.onplaying = () => this.element.removeAttribute('data-waiting');
       onFrame(null);
@@ -43,6 +45,22 @@ export class Stage {
       this.out.requestVideoFrameCallback(next);
     };
     this.out.requestVideoFrameCallback(next);
+  }
+
+  // Play what comes back aloud, or not. Browsers allow it after a click only: `refused()` otherwise.
+  hear(on, refused) {
+    this.out.muted = !on;
+    this.#refused = refused;
+    if (this.out.srcObject) this.#play();
+  }
+
+  #play() {
+    this.out.play().catch((error) => {
+      if (error.name !== 'NotAllowedError' || this.out.muted) return;
+      this.out.muted = true;
+      this.out.play().catch(() => {});
+      this.#refused();
+    });
   }
 
   // `only`: change nothing if another message than this one is shown.

@@ -56,6 +56,21 @@ export function capital(sentence) {
   return /[.!?]$/.test(whole) ? whole : `${whole}.`;
 }
 
+export const soundText = {
+  sent: 'The sound of the source is sent, and recorded with the picture. Click to stop.',
+  unsent: 'Send the sound of the source with the picture',
+  heard: 'You hear the sound here. Click to mute it here only.',
+  muted: 'Muted here. Click to hear it; with a microphone use headphones.',
+  mutedHere: 'Your sound is sent. It is muted here, so that it does not go in circles.',
+  none: 'This source has no sound.',
+  problem: (error) =>
+    error.name === 'NotAllowedError'
+      ? 'The browser was not allowed to use the microphone. Click its sign in the address bar, allow it, then try again.'
+      : error.name === 'NotFoundError'
+        ? 'There is no microphone. Plug one in, then try again.'
+        : `The sound did not start: ${error.message || error.name}`,
+};
+
 export const captionText = {
   states: {
     idle: 'Start a picture and read here what happens in it.',
