@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -223,8 +225,6 @@ class PromptEncoder(nn.Module):
 
 def save_prompt_encoder(encoder: PromptEncoder, path: Path) -> None:
     """Writes spec and weights (as float16) into one safetensors file."""
-    from safetensors.torch import save_file
-
     tensors = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous().cpu()
         for name, tensor in encoder.state_dict().items()
@@ -240,8 +240,6 @@ def load_prompt_encoder(path: Path) -> PromptEncoder:
         ValueError: the file is not a prompt encoder.
         RuntimeError: its tensors do not fit its spec.
     """
-    from safetensors import safe_open
-
     with safe_open(str(path), framework="pt") as file:
         metadata = file.metadata() or {}
         if "spec" not in metadata:
