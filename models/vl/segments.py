@@ -29,6 +29,7 @@ class Segment:
         offsets: float64 [3, length], positions (time, height, width) from `base`.
         base: position of its first token, all axes.
         span: how far after `base` the next segment begins.
+        index: the how-manieth of its stream it was; tells the order within a turn.
     """
 
     kind: Kind
@@ -40,6 +41,7 @@ class Segment:
     offsets: NDArray[np.float64]
     base: float
     span: float
+    index: int = 0
 
     @property
     def length(self) -> int:

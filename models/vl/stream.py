@@ -82,6 +82,7 @@ class StreamingVL:
         stream.check()
         fork = self._new(parent=stream.number)
         fork.put(list(stream.table))
+        fork.count = stream.count
         self.arena.share(stream.slots)
         return fork
 

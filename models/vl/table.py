@@ -12,8 +12,6 @@ from .positions import Layout, Places
 from .segments import Kind, Segment
 
 Slots = NDArray[np.int64]
-_ORDER = {"header": 0, "vision": 1, "caption": 2, "memo": 2, "footer": 3}
-"""How the segments of one turn follow each other."""
 
 
 @dataclass(eq=False)
@@ -26,6 +24,7 @@ class Stream:
         parent: number of the stream that it was forked from, -1 for none.
         table: its segments, in the order in which the model sees them.
         closed: its slots are given back; nothing may be done with it any more.
+        count: segments that it ever held.
     """
 
     number: int
@@ -33,6 +32,7 @@ class Stream:
     parent: int = -1
     table: list[Segment] = field(default_factory=list)
     closed: bool = False
+    count: int = 0
     _slots: Slots = field(default_factory=lambda: np.zeros(64, np.int64), repr=False)
     _length: int = 0
 
@@ -67,7 +67,8 @@ class Stream:
         """Put a segment, whose slots are held already, at the end."""
         if self.table and not self.table[-1].length:
             self.table.pop()
-        self.table.append(segment)
+        self.table.append(replace(segment, index=self.count))
+        self.count += 1
         self._extend(segment.slots)
 
     def grow(self, slot: Slots, token: int) -> None:
@@ -151,9 +152,9 @@ def place_in(table: Sequence[Segment], segment: Segment) -> int:
 
     What stands before all turns has no age, and so have questions at the end.
     """
-    age = segment.turn, _ORDER.get(segment.kind, 0)
+    age = segment.turn, segment.index
     for index, other in enumerate(table):
-        if other.turn >= 0 and (other.turn, _ORDER.get(other.kind, 4)) > age:
+        if other.turn >= 0 and (other.turn, other.index) > age:
             return index
     timeless = (index for index in range(len(table), 0, -1) if table[index - 1].turn >= 0)
     standing = (index for index in range(len(table), 0, -1) if table[index - 1].pinned)
