@@ -15,11 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..streaming.captions import track
 from ..streaming.captions.host import AnswerPart, CaptionRefused
+from ..streaming.captions.session import MAX_CONDITION, MAX_QUESTION, MAX_WISH
 from . import channel
 from .caption_desk import TooOften
 from .routes import Failure, SessionId
 from .rtc import Rtc
-from .viewer_captions import MAX_CONDITION, MAX_QUESTION, MAX_WISH, ViewerCaptions
+from .viewer_captions import ViewerCaptions
 from .viewers import viewer_of
 
 T = TypeVar("T")
@@ -127,7 +128,11 @@ def caption_api(rtc: Rtc) -> APIRouter:
 
 async def _loaded(rtc: Rtc, patience: float = 30.0) -> None:
     loop, changed = asyncio.get_running_loop(), asyncio.Event()
-    end = rtc.captions.when_changed(lambda: loop.call_soon_threadsafe(changed.set))
+
+    def wake() -> None:
+        loop.call_soon_threadsafe(changed.set)
+
+    end = rtc.captions.when_changed(wake)
     try:
         if rtc.captions.state == "loading":
             with contextlib.suppress(TimeoutError):
@@ -175,6 +180,7 @@ def _track(router: APIRouter, rtc: Rtc, own: Own) -> None:
         """Turn captions on or off, choose their picture, set a standing wish."""
         captions = own(id, request)
         await _on_loop(rtc, functools.partial(captions.set, body.on, body.of, body.instruction))
+        await rtc.call(captions.settled)
         told = await _on_loop(rtc, captions.describe)
         return {name: told[name] for name in ("state", "message", "on", "of", "instruction")}
 
@@ -266,15 +272,19 @@ class Reply:
 
     async def parts(self) -> AsyncIterator[str]:
         """The words that are new each time, until it is done."""
-        given = 0
-        while not self.done:
-            self._news.clear()
-            try:
-                await asyncio.wait_for(self._news.wait(), ANSWER_S)
-            except TimeoutError:
-                self.error, self.done = "the language model did not answer in time", True
-            new, given = self.text[given:], len(self.text)
+        given, done = 0, False
+        while not done:
+            if given == len(self.text) and not self.done:
+                await self._more()
+            new, given, done = self.text[given:], len(self.text), self.done
             yield new
+
+    async def _more(self) -> None:
+        self._news.clear()
+        try:
+            await asyncio.wait_for(self._news.wait(), ANSWER_S)
+        except TimeoutError:
+            self.error, self.done = "the language model did not answer in time", True
 
 
 async def _events(reply: Reply) -> AsyncIterator[str]:

@@ -19,6 +19,7 @@ from ..streaming.captions.host import (
     Said,
     Telling,
 )
+from ..streaming.captions.session import MAX_CONDITION, MAX_QUESTION, MAX_WISH
 from ..streaming.frames import Frame
 from . import channel
 from .caption_desk import CaptionDesk
@@ -26,10 +27,6 @@ from .caption_desk import CaptionDesk
 log = logging.getLogger(__name__)
 
 Of = Literal["source", "styled"]
-MAX_QUESTION = 500
-MAX_CONDITION = 200
-MAX_WISH = 500
-"""Longest texts of a viewer, in characters."""
 OFF = "Turn captions on first: the language model has seen nothing of this session."
 
 Send = Callable[..., None]
@@ -296,6 +293,11 @@ class ViewerCaptions:
         finally:
             self._opening = None
         self.tell()
+
+    async def settled(self) -> None:
+        """Wait until what was turned on is open, or refused."""
+        if self._opening is not None:
+            await asyncio.shield(self._opening)
 
     def _able(self) -> CaptionSession:
         if self.session is None:

@@ -116,7 +116,7 @@ def test_an_answer_streams_and_questions_that_cannot_be_answered_are_answered_in
         assert (last["span"], last["looks"], last["error"]) == ([2.0, 4.5], [2.0, 3.0, 4.0], "")
         parts = [m["text"] for m in client.messages if m["type"] == "answer" and m["id"] == 2]
         assert len(parts) == 4 and "".join(parts) == "a red circle "
-        for id, text, words in ((3, "x" * 10_000, "the most is 500"), (4, "  ", "needs words")):
+        for id, text, words in ((3, "x" * 10_000, "the most is 1000"), (4, "  ", "needs words")):
             client.send({"type": "ask", "text": text, "id": id})
             refused = await client.message("answer", lambda m, id=id: m["id"] == id)  # type: ignore[misc]
             assert refused["done"] and words in refused["error"]
