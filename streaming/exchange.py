@@ -135,6 +135,13 @@ class Exchange:
             self.worker.send(Save(session.id, path))
             return kept
 
+    def follow(self, session: HostedSession, other: Exchange) -> None:
+        """A session came here from another host, which has not let go of it yet: go on from the
+        numbers that it had there."""
+        line, before = self._lines.get(session.id), other._lines.get(session.id)
+        if line is not None and before is not None:
+            line.follow(before)
+
     def stay(self, session: HostedSession) -> None:
         """The move was called off: the session goes on here."""
         with self.changed:
@@ -202,9 +209,10 @@ class Exchange:
                 self._controls_seen(worker, id)
             case Happened(id, event):
                 self._event(worker, id, event)
-            case Saved(id, problem):
+            case Saved(id, problem, dropped):
                 line = self._lines.get(id)
                 if line is not None and line.saved is not None:
+                    line.unsent = dropped
                     saved, line.saved = line.saved, None
                     saved(problem)
             case Pong():

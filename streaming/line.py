@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -58,8 +59,12 @@ class Line:
         """Who waits for it to be saved; told what went wrong, or nothing."""
         self.missed = 0
         """Frames that came while there was no worker."""
+        self.unsent = 0
+        """Pictures that found no slot on their way out, of a session that was saved."""
         self.numbers: Mapping[str, Any] = {}
         """The last statistics that the worker sent."""
+        self.before: Counter[str] = Counter()
+        """Frames that were dropped around other workers, by cause: where it was before it moved."""
         self._awaiting = False
         self._stale = False
 
@@ -103,10 +108,18 @@ class Line:
 
     def stats(self) -> dict[str, Any]:
         """The worker's numbers and what was dropped on this side."""
-        drops = dict(self.numbers.get("drops", {}))
-        drops["superseded"] = drops.get("superseded", 0) + self.inbox.dropped
-        drops["interrupted"] = self.missed
-        return {**self.numbers, "drops": drops}
+        drops = Counter(self.numbers.get("drops", {}))
+        drops.update(self.before)
+        drops.update(superseded=self.inbox.dropped, interrupted=self.missed)
+        return {**self.numbers, "drops": dict(drops)}
+
+    def follow(self, other: Line) -> None:
+        """The session was saved there and goes on here, with its numbers: what was dropped around
+        that worker counts here, what the worker itself counted travels in the parcel."""
+        there = Counter(superseded=other.inbox.dropped, interrupted=other.missed)
+        self.before = other.before + there + Counter(outbox=other.unsent)
+        drops = {**other.numbers.get("drops", {}), "outbox": 0}
+        self.numbers = self.numbers or {**other.numbers, "drops": drops}
 
     def destroy(self) -> None:
         """Give the shared memory back."""

@@ -174,10 +174,14 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A session was packed, all its pictures are out, and it waits; or `problem` says why not."""
+    """A session was packed, all its pictures are out, and it waits; or `problem` says why not.
+
+    `dropped`: pictures that found no free slot on their way out, in all.
+    """
 
     session: str
     problem: str = ""
+    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)

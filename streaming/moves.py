@@ -94,6 +94,7 @@ class Mover:
             source = ticket.member
             if ticket.move is not move or source is None:
                 return
+            move.target.host.exchange.follow(ticket.session, source.host.exchange)
             ticket.settle(move.target)
         source.host.detach(ticket.session)
         # Controls that changed meanwhile went to the old device.

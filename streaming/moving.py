@@ -1,8 +1,8 @@
 """A session's things in one parcel, for its move to another device. No torch here.
 
 A parcel is what the pipeline remembers of the stream (`pipeline.Portable`) and what the engine
-does: the chunk that comes next, the frames that still wait, the last picture. It travels as a file
-of plain arrays; nothing in it is executed when it is read.
+does: the chunk that comes next, the frames that still wait, the last picture, its counts. It
+travels as a file of plain arrays; nothing in it is executed when it is read.
 """
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ def pack(pipeline: Pipeline, session: EngineSession) -> Parcel:
         "holding": session.holding,
         "notes": dict(session.notes),
         "filter": numbers,
+        "counts": session.telemetry.counts(session.mailbox.superseded),
         "frames": [(frame.pts, frame.captured_at, frame.index) for frame in waiting],
     }
     return Parcel(facts, arrays)
@@ -110,6 +111,7 @@ def unpack(pipeline: Pipeline, session: EngineSession, parcel: Parcel) -> Any:
     session.next_index = facts["next_index"]
     session.interval, session.last_take = facts["interval"], facts["last_take"]
     session.holding, session.notes = facts["holding"], facts["notes"]
+    session.telemetry.go_on(facts["counts"])
     session.last_planes = arrays.get("picture")
     session.filter.remember(arrays.get("reference"), facts["filter"])
     # What came here while the parcel was on its way is newer than what it holds.

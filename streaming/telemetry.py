@@ -9,7 +9,7 @@ import sys
 import threading
 from bisect import insort
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .totals import Totals
@@ -128,13 +128,42 @@ class SessionTelemetry:
         self._opened_at: float | None = None
         self._first_ms: float | None = None
         self._slack = Window()
-        self._superseded = 0
+        self._superseded = self._superseded_before = 0
         self.met = self.missed = 0
         self.drops: Counter[str] = Counter()
         self.repeated = 0
 
     def opened(self, now: float) -> None:
         self._opened_at = now
+
+    def counts(self, superseded: int) -> dict[str, Any]:
+        """All that was counted since the session began, to be carried to another engine. What only
+        looks back some seconds begins anew there.
+
+        Args:
+            superseded: see `snapshot`.
+        """
+        with self._lock:
+            return {
+                "frames_in": self._in.total,
+                "frames_out": self._out.total,
+                "repeated": self.repeated,
+                "met": self.met,
+                "missed": self.missed,
+                "superseded": self._superseded_before + superseded,
+                "drops": dict(self.drops),
+                "first_ms": self._first_ms,
+            }
+
+    def go_on(self, counts: Mapping[str, Any]) -> None:
+        """Go on from what another engine counted. Its totals have it already, these have not."""
+        with self._lock:
+            self._in.total, self._out.total = counts["frames_in"], counts["frames_out"]
+            self.repeated = counts["repeated"]
+            self.met, self.missed = counts["met"], counts["missed"]
+            self._superseded_before = counts["superseded"]
+            self.drops = Counter(counts["drops"])
+            self._first_ms = counts["first_ms"]
 
     def took(self, now: float, captured_at: float) -> None:
         """A frame was taken for work."""
@@ -194,12 +223,12 @@ class SessionTelemetry:
 
         Args:
             frame_interval: 1/fps in seconds; `jitter_ms` is the p95 distance from it.
-            superseded: frames that a newer one replaced before they were taken.
+            superseded: frames that a newer one replaced before they were taken, in this engine.
         """
         with self._lock:
             # The mailbox counts for itself; what is new since the last look goes to the totals.
             fresh, self._superseded = superseded - self._superseded, superseded
-            numbers = self._snapshot(now, frame_interval, superseded)
+            numbers = self._snapshot(now, frame_interval, self._superseded_before + superseded)
         if fresh > 0:
             self._totals.count("drops", "superseded", fresh)
         return numbers

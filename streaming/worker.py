@@ -300,7 +300,7 @@ class Worker:
         with self._settling:
             if place.unsaid is not None and place.out.idle:
                 unsaid, place.unsaid = place.unsaid, None
-                self._send(unsaid)
+                self._send(replace(unsaid, dropped=place.out.dropped))
 
     def _leave(self, message: Close | Forget) -> None:
         place = self._places.get(message.session)

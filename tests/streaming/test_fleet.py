@@ -167,6 +167,36 @@ def test_moving_to_and_fro_keeps_the_order_and_interrupts_nobody(pair: Fleet) ->
 
 
 @pytest.mark.slow
+def test_the_counts_of_a_session_that_moves_never_fall(pair: Fleet) -> None:
+    session, viewer = enter(pair)
+    ticket = pair._tickets[session.id]
+    here = ticket.member
+    assert here is not None
+    (there,) = (member for member in pair._muster.members if member is not here)
+    # As if frames had been dropped around the first worker.
+    line = here.host.exchange._lines[session.id]
+    line.missed, line.inbox.dropped = 3, 5
+    with Feeder(session):
+        # Numbers come twice a second, pictures all the time.
+        viewer.wait_for(lambda: session.stats().get("frames_out", 0) > 20)
+        before = session.stats()
+        assert pair._mover.begin(ticket, there)
+        viewer.wait_for(lambda: viewer.kinds.count("live") == 2)
+        at_once = session.stats()
+        viewer.wait_for(lambda: session.stats()["frames_out"] > at_once["frames_out"] + 20)
+        after = session.stats()
+    assert after["device"] == there.label != before["device"]
+    for one, next_ in ((before, at_once), (at_once, after)):
+        for name in ("frames_in", "frames_out", "repeated"):
+            assert next_[name] >= one[name]
+        for cause, count in one["drops"].items():
+            assert next_["drops"][cause] >= count
+    assert after["drops"]["interrupted"] == 3 and after["drops"]["superseded"] >= 5
+    assert after["ttff_ms"] == before["ttff_ms"]
+    leave((session, viewer))
+
+
+@pytest.mark.slow
 def test_busy_devices_let_a_newcomer_wait_and_even_out_by_moving(
     pair: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

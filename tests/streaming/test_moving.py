@@ -58,6 +58,37 @@ def test_what_moves_is_bit_equal_to_what_stays(delay: int, tmp_path: Path) -> No
         assert np.array_equal(mine.frame.planes, theirs.frame.planes)
 
 
+def test_its_counts_go_on_where_it_moves(tmp_path: Path) -> None:
+    here, there = Rig(MovingPipeline()), Rig(MovingPipeline())
+    session, _ = here.open()
+    feed(here, session, FRAMES[:5])
+    for frame in FRAMES[5:8]:
+        session.mailbox.put(frame)
+    here.settle()
+    session.telemetry.dropped("late_drop", 2)
+    before = here.engine.session_stats(session)
+    assert (before["frames_in"], before["frames_out"]) == (6, 6)
+    assert before["drops"] == {"superseded": 2, "late_drop": 2}
+    park(here, session).write(tmp_path / "parcel")
+    parcel = Parcel.read(tmp_path / "parcel")
+    emit = Collector()
+    moved = there.engine.open("s0", session.config, session.controls, emit, parcel=parcel)
+    there.settle()
+    after = there.engine.session_stats(moved)
+    same = "frames_in frames_out repeated drops ttff_ms superseded_rate deadline_miss_rate".split()
+    assert {name: after[name] for name in same} == {name: before[name] for name in same}
+    for frame in FRAMES[8:10]:
+        moved.mailbox.put(frame)
+    there.settle()
+    after = there.engine.session_stats(moved)
+    assert (after["frames_in"], after["frames_out"]) == (7, 7)
+    assert after["drops"] == {"superseded": 3, "late_drop": 2}
+    # Each engine counts for itself: what the first one counted is not counted again.
+    assert there.engine.totals.counted("frames", "made") == 1
+    assert there.engine.totals.counted("drops", "superseded") == 1
+    assert there.engine.totals.counted("drops", "late_drop") == 0
+
+
 def test_frames_that_wait_come_along_in_order() -> None:
     here, there = Rig(MovingPipeline(chunk=4)), Rig(MovingPipeline(chunk=4))
     session, _ = here.open()
