@@ -163,6 +163,9 @@ def stylize(
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Leave damaged places of IN out.")
     ] = False,
+    audio: Annotated[
+        bool, typer.Option("--audio/--no-audio", help="Carry the sound of IN over.")
+    ] = True,
     as_json: options.AsJson = False,
 ) -> None:
     """Restyle a file; OUT is replaced only when all of it is done."""
@@ -178,6 +181,7 @@ def stylize(
         controls={name: value for name, value in given.items() if value is not None},
         texts=options.parse_settings(settings or []),
         keep_going=keep_going,
+        sound=audio,
     )
     command.run(job, as_json)
 

@@ -72,7 +72,7 @@ def partial_path(path: Path) -> Path:
 
 
 class VideoWriter:
-    """Encodes pictures into `<name>.partial<ext>` and carries the sound over.
+    """Encodes pictures into `<name>.partial<ext>` and, with `sound`, carries the sound over.
 
     End it with `finish`, `keep_partial` or `discard`.
 
@@ -80,7 +80,7 @@ class VideoWriter:
         CommandError: the file cannot be created.
     """
 
-    def __init__(self, path: Path, size: Size, source: VideoFile) -> None:
+    def __init__(self, path: Path, size: Size, source: VideoFile, sound: bool = True) -> None:
         self.path = path
         self.partial = partial_path(path)
         self.notes: list[str] = []
@@ -91,7 +91,9 @@ class VideoWriter:
         except OSError as error:
             raise CommandError(f"{self.partial} cannot be written: {error.strerror}") from error
         self._video = self._add_video(size)
-        self._flushes = [self._carry(stream) for stream in source.audio]
+        self._flushes = [self._carry(stream) for stream in source.audio if sound]
+        if source.audio and not sound:
+            self.notes.append("sound left out, as asked for")
 
     def _add_video(self, size: Size) -> VideoStream:
         rate = self._source.rate.limit_denominator(100_000)

@@ -40,6 +40,7 @@ class Job:
         controls: values as numbers or truth values.
         texts: further controls as typed, read by the model's schema.
         keep_going: leave damaged places of the source out instead of stopping there.
+        sound: carry the source's sound over.
     """
 
     source: Path
@@ -49,6 +50,7 @@ class Job:
     controls: Mapping[str, object]
     texts: Mapping[str, str]
     keep_going: bool
+    sound: bool = True
 
 
 def run(job: Job, as_json: bool) -> None:
@@ -109,7 +111,9 @@ class Work:
 
     def video(self) -> dict[str, Any]:
         """Write a video; returns the report."""
-        writer = files_out.VideoWriter(self._job.target, self._geometry.shown, self._video)
+        writer = files_out.VideoWriter(
+            self._job.target, self._geometry.shown, self._video, self._job.sound
+        )
         count = 0
         with contextlib.ExitStack() as unless_kept:
             unless_kept.callback(writer.discard)
