@@ -19,8 +19,6 @@ from millrace.streaming.config import Options
 from millrace.streaming.host import HostRefused
 from millrace.streaming.pipeline import StreamConfig
 from millrace.streaming.supervisor import WorkerHost
-from millrace.streaming.suspects import Blame, LaunchMark
-from millrace.streaming.watcher import Heartbeat, Restarts
 
 pytestmark = pytest.mark.slow
 
@@ -88,7 +86,7 @@ def test_sigkill_in_mid_stream_resumes(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_a_hung_worker_is_replaced() -> None:
-    with running("fakes:build_crashing", spare=False, hang_s=1.0) as host:
+    with running("fakes:build_crashing", spare=False, hang_s=3.0) as host:
         viewer, leaver = Awaited(), Awaited()
         session, other = host.open(STREAM, viewer, {"label": "hang"}), host.open(STREAM, leaver)
         leaver.wait_for(lambda: "live" in leaver.kinds)
@@ -106,7 +104,7 @@ def test_a_hung_worker_is_replaced() -> None:
             viewer.wait_for(lambda: len(viewer.outputs) > 3, 60)
         late.wait_for(lambda: "live" in late.kinds)
         assert viewer.kinds == ["live", "interrupted", "live"]
-        assert "did not answer for 1 s" in viewer.events[1].message
+        assert "did not answer for 3 s" in viewer.events[1].message
         host.stop()
         assert viewer.events[-1].kind == "closed"
         assert viewer.events[-1].message == "the server stopped"
@@ -152,27 +150,6 @@ def test_a_session_that_crashes_its_worker_is_closed_and_the_others_go_on() -> N
             good.wait_for(resumed(good, len(good.outputs)), 60)
         assert good.kinds[0] == "live" and set(good.kinds) == {"live", "interrupted"}
         assert good.indices == sorted(set(good.indices))
-
-
-def test_two_are_blamed_once_and_one_twice() -> None:
-    blame = Blame(window_s=60)
-    assert blame.died(0, ["a", "b", "c"]) == frozenset()
-    assert blame.suspects("b")
-    assert blame.died(30, ["b"]) == {"b"}
-    assert blame.lapsed(59) == frozenset() and blame.lapsed(61) == {"a", "c"}
-    assert blame.died(62, ["a"]) == frozenset(), "the first time was long ago"
-
-
-def test_a_mark_outlives_its_writer() -> None:
-    ours = LaunchMark()
-    theirs = LaunchMark(ours.name)
-    assert ours.read() == ()
-    theirs.write(["s1", "s22"])
-    theirs.close()
-    assert ours.read() == ("s1", "s22")
-    ours.write([])
-    assert ours.read() == ()
-    ours.remove()
 
 
 def test_stopping_during_the_start_is_clean() -> None:
@@ -242,22 +219,3 @@ def test_a_worker_does_not_outlive_its_parent(end: str, code: int, tmp_path: Pat
     for child in map(int, children.strip("[]").split(",")):
         assert not runs(child)
     assert not blocks(parent.pid)
-
-
-def test_restarts_back_off_and_end() -> None:
-    policy = Restarts(limit=5, window_s=60)
-    assert [policy.died(now) for now in (0, 1, 2, 3, 4)] == [0.0, 0.25, 0.5, 1.0, None]
-    patient = Restarts(limit=5, window_s=60)
-    assert [patient.died(now) for now in range(0, 1000, 61)] == [0.0] * 17
-
-
-def test_a_heartbeat_asks_one_question_at_a_time() -> None:
-    heart = Heartbeat(hang_s=5.0)
-    assert not heart.asks(1e9), "not before the worker is ready"
-    heart.begin(10.0)
-    assert heart.asks(10.0) and not heart.asks(12.0)
-    assert heart.hangs_at == heart.due == 15.0
-    heart.answered(13.0)
-    assert not heart.asks(13.4) and heart.due == 13.5 and heart.asks(13.5)
-    heart.stop()
-    assert heart.due == float("inf")
