@@ -143,8 +143,8 @@ def clip_memory(
     )
 
 
-class SelfAttention(nn.Module):
-    """Attention of a chunk over the past and itself; parameter names of Wan 2.1."""
+class _Projections(nn.Module):
+    """The layers of an attention, with the parameter names of Wan 2.1."""
 
     def __init__(self, spec: DiTSpec) -> None:
         super().__init__()
@@ -155,6 +155,10 @@ class SelfAttention(nn.Module):
         self.o = Linear(spec.dim, spec.dim)
         self.norm_q = RMSNorm(spec.dim, spec.eps)
         self.norm_k = RMSNorm(spec.dim, spec.eps)
+
+
+class SelfAttention(_Projections):
+    """Attention of a chunk over the past and itself."""
 
     def forward(self, x: Tensor, layer: int, memory: Memory) -> Tensor:
         """x [rows, frames, tokens, dim] -> the same shape."""
@@ -169,18 +173,8 @@ class SelfAttention(nn.Module):
         return self.o(memory.attend(layer, query, key, value).flatten(-2))
 
 
-class CrossAttention(nn.Module):
+class CrossAttention(_Projections):
     """Attention over the prompt; its keys and values are computed once per prompt."""
-
-    def __init__(self, spec: DiTSpec) -> None:
-        super().__init__()
-        self.heads = spec.heads
-        self.q = Linear(spec.dim, spec.dim)
-        self.k = Linear(spec.dim, spec.dim)
-        self.v = Linear(spec.dim, spec.dim)
-        self.o = Linear(spec.dim, spec.dim)
-        self.norm_q = RMSNorm(spec.dim, spec.eps)
-        self.norm_k = RMSNorm(spec.dim, spec.eps)
 
     def remember(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """context [rows, text_len, dim] -> key and value [rows, text_len, heads, head_dim]."""

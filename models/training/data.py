@@ -122,4 +122,5 @@ def stream_batches(draw: Draw, device: str, first: int, last: int) -> Iterator[B
 def _use_all_cores(_: int) -> None:
     """The trainer may be pinned to a core; who renders for it should not sit on the same one."""
     torch.set_num_threads(1)
-    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    if hasattr(os, "sched_setaffinity"):  # Linux
+        os.sched_setaffinity(0, range(os.cpu_count() or 1))

@@ -70,39 +70,45 @@ def train(module: nn.Module, step_losses: StepFunction, plan: Plan, folder: Path
     """
     folder.mkdir(parents=True, exist_ok=True)
     device = next(module.parameters()).device
-    decayed = [p for p in module.parameters() if p.ndim > 1]
-    plain = [p for p in module.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": plan.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    optimiser = torch.optim.AdamW(groups, lr=plan.lr, betas=(0.9, 0.98), fused=True)
+    optimiser = _optimiser(module, plan)
     average = Averaged(module, plan.average)
     first = _resume(folder, module, optimiser, average)
     generator = torch.Generator(device=device)
-    log = (folder / "log.jsonl").open("a")
     bar = tqdm(range(first, plan.steps), initial=first, total=plan.steps, desc=folder.name)
-    for step in bar:
-        generator.manual_seed(plan.seed * 1_000_003 + step)
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(plan, step)
-        losses = step_losses(generator, step)
-        optimiser.zero_grad(set_to_none=True)
-        losses["total"].backward()
-        norm = nn.utils.clip_grad_norm_(module.parameters(), 3.0)
-        if torch.isfinite(norm):
-            optimiser.step()
-            average.update(module, step)
-        if step % 10 == 0:
-            values = {k: round(float(v.detach()), 5) for k, v in losses.items()}
-            bar.set_postfix(values)
-            log.write(json.dumps({"step": step, "norm": round(float(norm), 3), **values}) + "\n")
-            log.flush()
-        if (step + 1) % plan.save_every == 0 or step + 1 == plan.steps:
-            _save(folder, module, optimiser, average, step + 1, plan)
-    log.close()
+    with (folder / "log.jsonl").open("a") as log:
+        for step in bar:
+            generator.manual_seed(plan.seed * 1_000_003 + step)
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(plan, step)
+            losses = step_losses(generator, step)
+            optimiser.zero_grad(set_to_none=True)
+            losses["total"].backward()
+            norm = nn.utils.clip_grad_norm_(module.parameters(), 3.0)
+            if torch.isfinite(norm):
+                optimiser.step()
+                average.update(module, step)
+            if step % 10 == 0:
+                values = {k: round(float(v.detach()), 5) for k, v in losses.items()}
+                bar.set_postfix(values)
+                row = {"step": step, "norm": round(float(norm), 3), **values}
+                log.write(json.dumps(row) + "\n")
+                log.flush()
+            if (step + 1) % plan.save_every == 0 or step + 1 == plan.steps:
+                _save(folder, module, optimiser, average, step + 1, plan)
     module.load_state_dict(average.weights)
     return module
+
+
+def _optimiser(module: nn.Module, plan: Plan) -> torch.optim.Optimizer:
+    """Matrices decay; biases, gains and other vectors do not."""
+    groups = [
+        {
+            "params": [p for p in module.parameters() if p.ndim > 1],
+            "weight_decay": plan.weight_decay,
+        },
+        {"params": [p for p in module.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=plan.lr, betas=(0.9, 0.98), fused=True)
 
 
 def _save(

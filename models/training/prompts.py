@@ -7,10 +7,11 @@ The meaning of a prompt is a weight per style that sums to 1, and whether it ask
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from ..text import CAMERA, PromptEncoder, PromptSpec
@@ -168,21 +169,11 @@ def train_prompt_encoder(
     stream, rng = examples(seed), random.Random(seed)
     for index in range(1, steps + 1):
         rows = [next(stream) for _ in range(batch)]
-        target = torch.zeros(batch, len(NAMES))
-        for row, example in enumerate(rows):
-            for name, weight in example.meaning.items():
-                target[row, NAMES.index(name)] = weight
-        asks = torch.tensor([float(example.asks) for example in rows])
         prompts = [list(example.words) for example in rows]
         if index % _LONG_EVERY == 0:
             # Whole batches of long prompts: one among short ones would pad them all.
             prompts = [_pad(rng, words, rng.randint(20, 60)) for words in prompts]
-        weights, sure = encoder(encoder.tokens(prompts))
-        loss = -(target * (weights + 1e-6).log()).sum(1)
-        loss = loss + (target * (target + 1e-6).log()).sum(1)
-        doubt = functional.binary_cross_entropy_with_logits(sure, asks)
-        # Prompts that ask for nothing teach no votes, or their words would vote for the camera.
-        total = (loss * asks).mean() + 0.3 * doubt
+        total = _loss(encoder, prompts, rows)
         optimiser.zero_grad(set_to_none=True)
         total.backward()
         torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
@@ -191,6 +182,27 @@ def train_prompt_encoder(
         if progress is not None:
             progress(index, total.item())
     return encoder.eval()
+
+
+def _loss(
+    encoder: PromptEncoder, prompts: Sequence[Sequence[str]], rows: Sequence[Example]
+) -> Tensor:
+    """Divergence of the weights from what is meant, and doubt whether anything is asked.
+
+    Args:
+        prompts: the words of the examples, with what was put among them.
+    """
+    target = torch.zeros(len(rows), len(NAMES))
+    for row, example in enumerate(rows):
+        for name, weight in example.meaning.items():
+            target[row, NAMES.index(name)] = weight
+    asks = torch.tensor([float(example.asks) for example in rows])
+    weights, sure = encoder(encoder.tokens(prompts))
+    loss = -(target * (weights + 1e-6).log()).sum(1)
+    loss = loss + (target * (target + 1e-6).log()).sum(1)
+    doubt = functional.binary_cross_entropy_with_logits(sure, asks)
+    # Prompts that ask for nothing teach no votes, or their words would vote for the camera.
+    return (loss * asks).mean() + 0.3 * doubt
 
 
 @dataclass(frozen=True, slots=True)
