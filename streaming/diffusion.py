@@ -23,8 +23,9 @@ from .banks import Bank
 from .controls import Controls
 from .lanes import Entry, Finished
 from .motion import NoiseController
+from .moving import facts_of, facts_to_array
 from .pipeline import PipelineContext, Result, StreamConfig, Work
-from .portable import Arrays, facts_of, facts_to_array, load_rows, save_rows, to_array
+from .portable import Arrays, load_rows, save_rows, to_array
 from .prompts import Prompt, PromptLibrary
 from .tiny_info import ENTRY_NOISE, SIGMAS, STRIDE, TINY_INFO
 

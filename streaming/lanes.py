@@ -69,7 +69,12 @@ Stays = Callable[[int, Entry, int], bool]
 
 
 class Lanes:
-    """Latents, conditions and KV histories of `slots` streams at up to `len(sigmas)` levels."""
+    """Latents, conditions and KV histories of `slots` streams at up to `len(sigmas)` levels.
+
+    Attributes:
+        flights: per lane, the chunk that is in it.
+        recent: per lane, the indices of the last two chunks that passed it.
+    """
 
     def __init__(
         self,
@@ -81,8 +86,6 @@ class Lanes:
         passed: Callable[[int, int | None], None] = lambda rows, past: None,
     ) -> None:
         """
-        Attributes of interest: `passed` holds, per lane, the indices of the last two chunks.
-
         Args:
             sigmas: noise of each level; the first is only nominal, entries bring their own.
             latent: (c, h, w): latent frames of a chunk and their size.
@@ -104,7 +107,7 @@ class Lanes:
         self.x, self.cond = (part.permute(0, 1, 4, 2, 3) for part in (self._x, self._cond))
         self.t = torch.zeros(rows, frames, device=weight.device)
         self.flights: list[Entry | None] = [None] * rows
-        self.passed: list[tuple[int, int]] = [(-1, -1)] * rows
+        self.recent: list[tuple[int, int]] = [(-1, -1)] * rows
         self.noises: dict[tuple[int, int, int], Tensor] = {}
         self._early: list[Finished] = []
         self._mixtures = Mixtures(dit)
@@ -129,7 +132,7 @@ class Lanes:
         first = slot * self.levels
         for row in range(first, first + self.levels):
             self.flights[row] = None
-            self.passed[row] = (-1, -1)
+            self.recent[row] = (-1, -1)
 
     def enter(self, slot: int, entry: Entry) -> None:
         """Put a chunk into the first lane of its slot, which must be free."""
@@ -229,12 +232,12 @@ class Lanes:
         assert entry is not None
         slot, level = divmod(row, self.levels)
         self.flights[row] = None
-        self.passed[row] = (self.passed[row][1], entry.index)
+        self.recent[row] = (self.recent[row][1], entry.index)
         if entry.new_scene:
             self.state.ring.rows(row, row + 1).replace_sinks()
         if level + 1 == entry.steps or not stays(slot, entry, level + 1):
             return Finished(slot, entry.index, clean)
-        if self.passed[row + 1][1] != self.passed[row][0]:
+        if self.recent[row + 1][1] != self.recent[row][0]:
             self._found_history(row + 1)
         sigma = self.sigmas[level + 1]
         noise = self._noise(entry, level + 1)

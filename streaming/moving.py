@@ -54,12 +54,9 @@ class Parcel:
         Raises:
             OSError: no room.
         """
-        facts = np.frombuffer(json.dumps(dict(self.facts)).encode(), np.uint8)
+        named: Arrays = {f"a/{name}": array for name, array in self.arrays.items()}
         with path.open("wb") as file:
-            np.savez(file, allow_pickle=False, facts=facts, **{f"a/{k}": v for k, v in self._own()})
-
-    def _own(self) -> list[tuple[str, npt.NDArray[Any]]]:
-        return list(self.arrays.items())
+            np.savez(file, allow_pickle=False, facts=facts_to_array(self.facts), **named)
 
     @staticmethod
     def read(path: Path) -> Parcel:
@@ -68,9 +65,20 @@ class Parcel:
             OSError, ValueError, KeyError: there is no such file, or it is no parcel.
         """
         with np.load(path, allow_pickle=False) as file:
-            facts = json.loads(file["facts"].tobytes())
+            facts = facts_of(file["facts"])
             arrays = {name[2:]: file[name] for name in file.files if name.startswith("a/")}
         return Parcel(facts, arrays)
+
+
+def facts_to_array(facts: Mapping[str, Any]) -> npt.NDArray[Any]:
+    """Numbers and texts as one array."""
+    return np.frombuffer(json.dumps(dict(facts)).encode(), np.uint8).copy()
+
+
+def facts_of(array: npt.NDArray[Any]) -> dict[str, Any]:
+    """What `facts_to_array` was given."""
+    facts: dict[str, Any] = json.loads(array.tobytes())
+    return facts
 
 
 def portable(pipeline: Pipeline) -> bool:

@@ -49,32 +49,54 @@ def run(
     first = next(iterator, None)
     if first is None:
         return
-    out: list[Output] = []
-    closed: list[str] = []
-    schema = engine.info.controls
+    heard = _Heard(on_event)
     session = engine.open(
-        f"offline-{id(out)}",
+        f"offline-{id(heard)}",
         StreamConfig(first.width, first.height, fps),
-        controls if isinstance(controls, Controls) else defaults(schema, controls),
-        lambda item: _sort(item, out, closed, on_event),
+        controls if isinstance(controls, Controls) else defaults(engine.info.controls, controls),
+        heard,
         lossless=True,
     )
     try:
         frame: Frame | None = first
-        while not closed:
+        while heard.closed is None:
             while frame is not None and session.mailbox.put(_checked(frame, first)):
                 frame = next(iterator, None)
                 if frame is None:
                     session.mailbox.end()
             engine.tick()
-            yield from out
-            out.clear()
+            yield from heard.take()
     finally:
-        if not closed:
+        if heard.closed is None:
             engine.close(session, "left early")
             engine.tick()
-    if closed[0] != INPUT_ENDED:
-        raise PipelineError(closed[0])
+    if heard.closed != INPUT_ENDED:
+        raise PipelineError(heard.closed)
+
+
+class _Heard:
+    """What the engine said since it was last asked.
+
+    Attributes:
+        closed: why the session ended, once it has.
+    """
+
+    def __init__(self, on_event: Callable[[Event], None]) -> None:
+        self.closed: str | None = None
+        self._outputs: list[Output] = []
+        self._on_event = on_event
+
+    def __call__(self, item: Output | Event) -> None:
+        if isinstance(item, Output):
+            self._outputs.append(item)
+            return
+        if item.kind == "closed":
+            self.closed = item.message
+        self._on_event(item)
+
+    def take(self) -> list[Output]:
+        outputs, self._outputs = self._outputs, []
+        return outputs
 
 
 def _engine(pipeline: Pipeline, clock: Clock) -> Engine:
@@ -89,17 +111,3 @@ def _checked(frame: Frame, first: Frame) -> Frame:
             f"{first.width}x{first.height}; please scale them to one size"
         )
     return frame
-
-
-def _sort(
-    item: Output | Event,
-    out: list[Output],
-    closed: list[str],
-    on_event: Callable[[Event], None],
-) -> None:
-    if isinstance(item, Output):
-        out.append(item)
-        return
-    if item.kind == "closed":
-        closed.append(item.message)
-    on_event(item)

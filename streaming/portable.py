@@ -6,7 +6,6 @@ be made again from the viewer's wishes, the prompt's embedding, is not among the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -59,8 +58,8 @@ def save_rows(bank: Bank, slot: int) -> dict[str, npt.NDArray[Any]]:
     """The slot's rows, and which chunks its lanes have passed."""
     arrays = {name: to_array(tensor) for name, tensor in rows_of(bank, slot)}
     levels = bank.lanes.levels
-    passed = bank.lanes.passed[slot * levels : (slot + 1) * levels]
-    return {**arrays, "passed": np.array(passed, np.int64)}
+    recent = bank.lanes.recent[slot * levels : (slot + 1) * levels]
+    return {**arrays, "recent": np.array(recent, np.int64)}
 
 
 def load_rows(bank: Bank, slot: int, arrays: Arrays) -> None:
@@ -68,16 +67,5 @@ def load_rows(bank: Bank, slot: int, arrays: Arrays) -> None:
     for name, tensor in rows_of(bank, slot):
         put_array(arrays[name], tensor)
     first = slot * bank.lanes.levels
-    for level, (before, last) in enumerate(arrays["passed"].tolist()):
-        bank.lanes.passed[first + level] = (before, last)
-
-
-def facts_to_array(facts: Mapping[str, Any]) -> npt.NDArray[Any]:
-    """Numbers and texts as one array."""
-    return np.frombuffer(json.dumps(dict(facts)).encode(), np.uint8).copy()
-
-
-def facts_of(array: npt.NDArray[Any]) -> dict[str, Any]:
-    """What `facts_to_array` was given."""
-    facts: dict[str, Any] = json.loads(array.tobytes())
-    return facts
+    for level, (before, last) in enumerate(arrays["recent"].tolist()):
+        bank.lanes.recent[first + level] = (before, last)

@@ -45,12 +45,7 @@ def match(
             raise PipelineError(
                 f"pipeline {info.name} returned a result for a stream that was not in the batch"
             )
-        waiting = due[session.id][came[session.id] :]
-        if not waiting or result.index != waiting[0]:
-            raise PipelineError(
-                f"pipeline {info.name} returned chunk {result.index}; each chunk comes out once "
-                f"and in order, next is {waiting[0] if waiting else 'none'}"
-            )
+        _check_order(info, result, due[session.id][came[session.id] :])
         came[session.id] += 1
         _check_frames(info, session, result.frames)
         _check_notes(info, result)
@@ -76,6 +71,14 @@ def check_range(info: PipelineInfo, frames: Tensor) -> None:
         raise PipelineError(
             f"pipeline {info.name} returned values from {least:.3g} to {most:.3g}; "
             "frames are in 0..1, please scale or clamp them"
+        )
+
+
+def _check_order(info: PipelineInfo, result: Result, waiting: Sequence[int]) -> None:
+    if not waiting or result.index != waiting[0]:
+        raise PipelineError(
+            f"pipeline {info.name} returned chunk {result.index}; each chunk comes out once "
+            f"and in order, next is {waiting[0] if waiting else 'none'}"
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.shared_memory import SharedMemory
 
@@ -77,7 +77,7 @@ class Blame:
     window_s: float = 60.0
     _seen: dict[str, float] = field(default_factory=dict)
 
-    def died(self, now: float, ids: Iterable[str]) -> frozenset[str]:
+    def died(self, now: float, ids: Collection[str]) -> frozenset[str]:
         """The guilty among `ids`."""
         self.lapsed(now)
         guilty = frozenset(id for id in ids if id in self._seen)
