@@ -9,7 +9,7 @@ import itertools
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .assemble import Assembled, assemble, assemble_around, run_engine
 from .clock import Clock, SystemClock
@@ -21,6 +21,9 @@ from .session import EngineSession, HostedSession, defaults
 from .telemetry import process_stats
 from .totals import Tally
 from .trace import Span, Trace
+
+if TYPE_CHECKING:
+    from .engine import Engine
 
 
 class LocalHost:
@@ -76,6 +79,7 @@ class LocalHost:
             f"s{next(self._ids)}", config, schema, defaults(schema, changes), listener, self
         )
         with self._lock:
+            self._forget_closed()
             self._records[session.id] = engine.open(
                 session.id, config, session.controls, session.deliver
             )
@@ -84,32 +88,47 @@ class LocalHost:
 
     def sessions(self) -> tuple[HostedSession, ...]:
         with self._lock:
-            gone = [id for id, session in self._sessions.items() if session.state == "closed"]
-            for id in gone:
-                del self._sessions[id], self._records[id]
+            self._forget_closed()
             return tuple(self._sessions.values())
+
+    def _forget_closed(self) -> None:
+        gone = [id for id, session in self._sessions.items() if session.state == "closed"]
+        for id in gone:
+            del self._sessions[id], self._records[id]
 
     def stats(self) -> Mapping[str, Any]:
         live = self.sessions()
         return {
             "sessions": {"admitted": len(live)},
-            "worker": {"state": "live", "restarts": 0, **process_stats()},
+            "worker": {"state": self._state(), "restarts": 0, **process_stats()},
             "totals": self._totals(),
             "by_session": {s.id: s.stats() for s in live},
         }
 
     def record(self, on: bool) -> None:
         """Begin or end recording spans."""
-        if self._ready.done():
-            engine = self._ready.result().engine
+        if (engine := self._engine) is not None:
             engine.trace = (engine.trace or self._trace) if on else None
 
     def recorded(self) -> tuple[Span, ...]:
         """The spans since the last call; a bounded number, the newest."""
         return self._trace.drain()
 
+    def _state(self) -> str:
+        """As `WorkerHost.state` has it; nothing is ever started again here."""
+        if self._running is not None and self._running.done():
+            return "stopped" if self._running.exception() is None else "failed"
+        return "live" if self._ready.done() else "starting"
+
     def _totals(self) -> Tally:
-        return self._ready.result().engine.totals.plain() if self._ready.done() else {}
+        return {} if self._engine is None else self._engine.totals.plain()
+
+    @property
+    def _engine(self) -> Engine | None:
+        """None until it is there, and for good when it could not be built."""
+        if not self._ready.done() or self._ready.exception() is not None:
+            return None
+        return self._ready.result().engine
 
     def stop(self) -> None:
         self._stopping = True

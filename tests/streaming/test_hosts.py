@@ -161,7 +161,9 @@ def test_statistics_reach_the_caller(host: Host, enter: Door) -> None:
     numbers = session.stats()
     assert numbers["state"] == "live" and numbers["e2e_ms"]["p50"] > 0
     assert {"superseded"} <= set(numbers["drops"])
-    assert host.stats()["by_session"][session.id]["frames_out"] > 10
+    told = host.stats()
+    assert told["by_session"][session.id]["frames_out"] > 10
+    assert told["worker"]["state"] == "live"
 
 
 def test_a_host_that_is_not_started_refuses() -> None:
@@ -186,6 +188,8 @@ def test_a_failed_start_says_why(options: Options, words: str) -> None:
     host.start()
     with pytest.raises((RuntimeError, ConfigError), match=words):
         host.ready(60)
+    told = host.stats()
+    assert told["worker"]["state"] == "failed" and told["totals"] == {}
     host.stop()
 
 
@@ -203,6 +207,20 @@ def test_a_lost_device_ends_the_engine_and_everyone_is_told() -> None:
     for viewer in (here, there):
         viewer.wait_for(lambda v=viewer: "closed" in v.kinds)
         assert "illegal memory access" in viewer.events[-1].message
+    assert host.stats()["worker"]["state"] == "failed"
     host.stop()
     with pytest.raises(HostRefused):
         host.open(STREAM, Awaited())
+
+
+def test_who_left_is_forgotten_without_anybody_asking() -> None:
+    host = LocalHost(FakePipeline())
+    host.start()
+    host.ready(60)
+    for _ in range(3):
+        viewer = Awaited()
+        host.open(STREAM, viewer).close()
+        viewer.wait_for(lambda v=viewer: "closed" in v.kinds)
+    host.open(STREAM, Awaited())
+    assert len(host._records) == len(host._sessions) == 1
+    host.stop()
