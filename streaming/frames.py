@@ -63,6 +63,11 @@ class Stamp:
     def of(frame: Frame) -> Stamp:
         return Stamp(frame.pts, frame.captured_at, frame.index)
 
+    def frame(self, planes: npt.NDArray[np.uint8]) -> Frame:
+        """A picture with this stamp; `planes` as in `Frame`, which say its size."""
+        rows, width = planes.shape
+        return Frame(planes, width, rows * 2 // 3, self.pts, self.captured_at, self.index)
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:

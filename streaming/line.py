@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .frames import Frame, Stamp
+from .frames import Stamp
 from .host import Event, Output
 from .messages import ControlValues, FrameOut, Open
 from .session import HostedSession
@@ -101,10 +101,8 @@ class Line:
         planes = self._block.read(message.slot)
         if planes is None:
             return None
-        meta, size = message.meta, self.session.config
-        stamp = meta.stamp
-        frame = Frame(planes, size.width, size.height, stamp.pts, stamp.captured_at, stamp.index)
-        return Output(frame, meta.epoch, meta.finished_at, meta.repeated)
+        meta = message.meta
+        return Output(meta.stamp.frame(planes), meta.epoch, meta.finished_at, meta.repeated)
 
     def stats(self) -> dict[str, Any]:
         """The worker's numbers and what was dropped on this side."""

@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from .frames import Frame
 from .host import Event, HostRefused, Output
 from .ticket import Member, Move, Ticket, parcel_file
 
@@ -43,13 +42,8 @@ class Mover:
                 _log.info("session %s cannot move: %s", ticket.session.id, error)
                 ticket.settle(source)
                 return False
-            size = ticket.session.config
             for planes, stamp in kept:
-                ticket.keep(
-                    Frame(
-                        planes, size.width, size.height, stamp.pts, stamp.captured_at, stamp.index
-                    )
-                )
+                ticket.keep(stamp.frame(planes))
         return True
 
     def concerns(self, ticket: Ticket, member: Member, item: Output | Event) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from .batch import Emission
-from .frames import Frame
 from .host import Event, Output
 from .scheduling.tasks import Standing
 from .session import EngineSession
@@ -31,12 +30,10 @@ def publish(emission: Emission, now: float, trace: Trace | None) -> None:
         session.telemetry.due(now, entry.due - now, len(entry.stamps))
     for number, stamp in enumerate(entry.stamps):
         pixels = session.last_planes if repeated else planes[number]
-        size = (session.config.width, session.config.height)
-        frame = Frame(pixels, *size, stamp.pts, stamp.captured_at, stamp.index)
         session.telemetry.finished(now, stamp.captured_at, repeated=repeated)
         if trace is not None:
             trace.left("done", session.id, stamp, now)
-        session.emit(Output(frame, entry.epoch, now, repeated))
+        session.emit(Output(stamp.frame(pixels), entry.epoch, now, repeated))
 
 
 def tell_rung(session: EngineSession, standing: Standing | None) -> None:

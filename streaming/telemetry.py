@@ -7,7 +7,7 @@ import os
 import resource
 import sys
 import threading
-from bisect import insort
+from bisect import bisect_left, insort
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -73,14 +73,7 @@ class Window:
 
     def _pop(self) -> None:
         _, value = self._values.popleft()
-        low, high = 0, len(self._ordered)
-        while low < high:
-            middle = (low + high) // 2
-            if self._ordered[middle] < value:
-                low = middle + 1
-            else:
-                high = middle
-        del self._ordered[low]
+        del self._ordered[bisect_left(self._ordered, value)]
 
 
 class Rate:
