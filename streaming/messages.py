@@ -11,6 +11,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from .captions.host import CaptionInfo, CaptionOptions
+from .captions.messages import FromCaptions, ToCaptions
+from .captions.speech_messages import FromSpeech, ToSpeech
+from .captions.speech_model import SpeechInfo, SpeechOptions
 from .config import Options
 from .controls import Controls, Value
 from .frames import Stamp
@@ -43,7 +47,7 @@ class ControlValues:
 class Start:
     """Build the engine. The first message; a worker in reserve waits for it."""
 
-    options: Options
+    options: Options | CaptionOptions | SpeechOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +154,8 @@ ToWorker = (
     | Forget
     | Ping
     | Stop
+    | ToCaptions
+    | ToSpeech
 )
 
 # ---- from the worker -------------------------------------------------------------------------
@@ -162,7 +168,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    info: HostInfo
+    info: HostInfo | CaptionInfo | SpeechInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,5 +243,15 @@ class Pong:
 
 
 FromWorker = (
-    Loaded | Started | Failed | Saved | FrameTaken | FrameOut | ControlsSeen | Happened | Pong
+    Loaded
+    | Started
+    | Failed
+    | Saved
+    | FrameTaken
+    | FrameOut
+    | ControlsSeen
+    | Happened
+    | Pong
+    | FromCaptions
+    | FromSpeech
 )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
 
 from . import worker
 from .messages import ToWorker
@@ -21,15 +22,23 @@ class WorkerProcess:
     """A worker that loads its libraries and then waits for `Start`.
 
     It ends by itself when this process is gone, however that ended, because its pipe closes.
+
+    Args:
+        entry: what runs in it, given its end of the pipe and the name of its `LaunchMark`.
+        name: of the process.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        entry: Callable[[Connection, str], None] = worker.main,
+        name: str = "millrace-worker",
+    ) -> None:
         self.connection, theirs = _CONTEXT.Pipe(duplex=True)
         self._mark = LaunchMark()
         self._process = _CONTEXT.Process(
-            target=worker.main,
+            target=entry,
             args=(theirs, self._mark.name),
-            name="millrace-worker",
+            name=name,
             daemon=True,
         )
         with _interrupts_held():

@@ -206,6 +206,7 @@ class WorkerHost:
     # ---- Handler: what becomes of the worker, on the watcher's thread --------------------------
 
     def started(self, worker: WorkerProcess, message: Started) -> None:
+        assert isinstance(message.info, HostInfo), "this worker makes pictures"
         with self._changed:
             self._info = message.info
             self.exchange.connect(worker)

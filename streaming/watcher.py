@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Pipe, wait
 from typing import Protocol
 
+from .captions.host import CaptionOptions
+from .captions.speech_model import SpeechOptions
 from .clock import Clock
 from .config import Options
 from .messages import Failed, FromWorker, Loaded, Ping, Pong, Start, Started, Stop
@@ -120,11 +122,20 @@ class Watcher:
         options: what each worker is started with.
         spare: keep a second worker in reserve.
         hang_s: a worker that does not answer for this long is killed; longer than any step takes.
+        spawn: starts the process of a worker.
     """
 
     def __init__(
-        self, options: Options, clock: Clock, handler: Handler, *, spare: bool, hang_s: float
+        self,
+        options: Options | CaptionOptions | SpeechOptions,
+        clock: Clock,
+        handler: Handler,
+        *,
+        spare: bool,
+        hang_s: float,
+        spawn: Callable[[], WorkerProcess] = WorkerProcess,
     ) -> None:
+        self._spawn = spawn
         self._options = options
         self._clock = clock
         self._handler = handler
@@ -157,7 +168,7 @@ class Watcher:
     # ---- the thread ----------------------------------------------------------------------------
 
     def _run(self) -> None:
-        worker = WorkerProcess()
+        worker = self._spawn()
         while (how := self._attend(worker)) is not None:
             pause = self._pause(how, worker.at_work)
             self._handler.died(how, pause is None)
@@ -235,7 +246,7 @@ class Watcher:
         if self._spare_at <= now:
             self._spare_at = NEVER
             if self._spare is None and self._spare_wanted:
-                self._spare = WorkerProcess()
+                self._spare = self._spawn()
 
     def _next_worker(self) -> WorkerProcess:
         spare, self._spare = self._spare, None
@@ -243,4 +254,4 @@ class Watcher:
             return spare
         if spare is not None:
             spare.end(0.0)
-        return WorkerProcess()
+        return self._spawn()

@@ -20,7 +20,7 @@ from typing import Any
 
 from .assemble import assemble, quiet_threads, run_engine
 from .clock import SystemClock
-from .config import ConfigError
+from .config import ConfigError, Options
 from .frames import Frame, Stamp
 from .host import Event, HostRefused, Output
 from .messages import (
@@ -136,6 +136,7 @@ class Worker:
         self._clock = SystemClock()
 
     def run(self, start: Start) -> None:
+        assert isinstance(start.options, Options), "this worker makes pictures"
         with ReportedStart(self._send):
             built = assemble(start.options, self._clock, self._wake.set)
         self._engine = built.engine

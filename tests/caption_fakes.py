@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -279,13 +280,21 @@ def levels(plan: Sequence[int], fps: float = 4.0, start: float = 0.0) -> list[Fr
 
 
 class Ear:
-    """Hears everything, sorted."""
+    """Hears everything, sorted; can be waited for."""
 
     def __init__(self) -> None:
         self.all: list[Telling] = []
+        self._more = threading.Condition()
 
     def __call__(self, telling: Telling) -> None:
-        self.all.append(telling)
+        with self._more:
+            self.all.append(telling)
+            self._more.notify_all()
+
+    def wait(self, what: Callable[[Ear], object], timeout: float = 240.0) -> None:
+        """Until `what` of this is true."""
+        with self._more:
+            assert self._more.wait_for(lambda: what(self), timeout), self.all
 
     def texts(self, kind: str = "caption") -> list[str]:
         return [t.cue.text for t in self.all if isinstance(t, Said) and t.cue.kind == kind]
@@ -302,3 +311,8 @@ class Ear:
 
     def events(self) -> list[str]:
         return [t.kind for t in self.all if isinstance(t, CaptionEvent)]
+
+
+def build(options: object) -> CaptionModel:
+    """What `vlm="caption_fakes:build"` runs."""
+    return fake_model()

@@ -1,9 +1,9 @@
-"""Which word comes next. Greedy: the same pictures give the same captions."""
+"""What the logits of a first word say. Loads torch."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -19,23 +19,7 @@ def odds(row: Tensor, yes: int, no: int) -> float:
     return float(row[yes] - row[no])
 
 
-def choose(
-    row: Tensor,
-    recent: Sequence[int] = (),
-    penalty: float = 1.0,
-    forbidden: Iterable[int] = (),
-) -> int:
-    """The likeliest token.
-
-    Args:
-        row: logits [vocab].
-        recent: tokens of recent captions; their odds are divided by `penalty`.
-        forbidden: not to be chosen.
-    """
-    if recent and penalty > 1.0:
-        row = row.clone()
-        row[torch.tensor(sorted(set(recent)), device=row.device)] -= math.log(penalty)
-    barred = list(forbidden)
-    if barred:
-        row = row.index_fill(0, torch.tensor(barred, device=row.device), -math.inf)
-    return int(row.argmax())
+def without(row: Tensor, forbidden: Iterable[int]) -> Tensor:
+    """The logits with some tokens impossible."""
+    barred = torch.tensor(sorted(forbidden), dtype=torch.int64, device=row.device)
+    return row.index_fill(0, barred, -math.inf)

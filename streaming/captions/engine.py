@@ -30,7 +30,7 @@ from .messages import Ask, CloseCaptions, Instruct, OpenCaptions, Request, Unwat
 from .model import CaptionModel
 from .passes import Job, Passes
 from .track import Cue, CueKind
-from .viewer import Tell, Turn, Viewer, new_viewer
+from .viewer import LookBox, Tell, Turn, Viewer, new_viewer
 from .writing import Writing
 
 LATE_S = 2.0
@@ -82,6 +82,7 @@ class CaptionEngine:
         self._answering = Answering(model, self._passes, self._go_on)
         self._arrivals: deque[Arrival] = deque()
         self._viewers: dict[str, Viewer] = {}
+        self._boxes: dict[str, LookBox] = {}
         self._writings: list[Writing] = []
         self._lock = threading.Lock()
 
@@ -89,6 +90,10 @@ class CaptionEngine:
 
     def request(self, request: Request, tell: Tell | None = None) -> None:
         """A wish of a viewer; `tell` hears what comes of `OpenCaptions`."""
+        if isinstance(request, OpenCaptions):
+            # From here on looks are taken in, before the engine's thread has come to it.
+            with self._lock:
+                self._boxes.setdefault(request.session, LookBox())
         self._arrivals.append(Arrival(request, tell))
         self._wake()
 
@@ -96,12 +101,8 @@ class CaptionEngine:
         """The newest look of a session wins. False where it took the place of another, or there is
         no such session."""
         with self._lock:
-            viewer = self._viewers.get(id)
-            if viewer is None:
-                return False
-            alone = not viewer.box
-            viewer.counts.superseded += not alone
-            viewer.box.append(look)
+            box = self._boxes.get(id)
+        alone = box is not None and box.put(look)
         self._wake()
         return alone
 
@@ -154,13 +155,18 @@ class CaptionEngine:
                 self._serve(viewer, request)
 
     def _open(self, request: OpenCaptions, tell: Tell) -> None:
-        reader, dialect = self.model.reader, self.model.dialect
+        """Idempotent: a session may be announced twice when a worker starts."""
+        if request.session in self._viewers:
+            return
+        reader, config = self.model.reader, request.config
+        stream, box = reader.open(), self._boxes[request.session]
         try:
-            stream = reader.open()
-            viewer = new_viewer(request.session, request.config, tell, self.model, stream)
-            reader.append([(stream, dialect.opening(request.config.instruction))])
+            viewer = new_viewer(request.session, config, tell, self.model, stream, box)
+            reader.append([(stream, self.model.dialect.opening(config.instruction))])
         except (ArenaFull, ValueError) as error:
             reader.close(stream)
+            with self._lock:
+                del self._boxes[request.session]
             tell(CaptionEvent("closed", f"no captions for this session: {error}"))
             return
         with self._lock:
@@ -186,6 +192,7 @@ class CaptionEngine:
     def _close(self, id: str, reason: str) -> None:
         with self._lock:
             viewer = self._viewers.pop(id)
+            del self._boxes[id]
         if viewer.turn is not None and viewer.turn.writing is not None:
             self._writings.remove(viewer.turn.writing)
         gone = [question.writing for question in viewer.answering]
@@ -247,8 +254,7 @@ class CaptionEngine:
 
     def _take(self, viewer: Viewer) -> Look | None:
         """The look in the viewer's box, if it is worth reading."""
-        with self._lock:
-            look = viewer.box.popleft() if viewer.box else None
+        look = viewer.box.take()
         if look is None:
             return None
         self._taken(viewer.id)

@@ -46,8 +46,9 @@ class LookSpec:
 
 @lru_cache(maxsize=256)
 def _size_for(spec: LookSpec, width: int, height: int) -> tuple[int, int]:
-    # Enlarging beyond what the source has shows nothing more, but small sources must be enlarged.
-    most = min(spec.max_pixels, max(spec.min_pixels, _rounded(width * height, spec.factor)))
+    # Enlarging beyond what the source has shows nothing more. Small sources must be enlarged, with
+    # some choice, so that their aspect can be kept.
+    most = min(spec.max_pixels, max(2 * spec.min_pixels, _rounded(width * height, spec.factor)))
     unit = spec.factor**2
     best: tuple[float, int, int] | None = None
     for columns in range(1, most // unit + 1):

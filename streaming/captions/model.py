@@ -63,14 +63,15 @@ class TextRule:
 
     Attributes:
         caption_tokens, answer_tokens: at most.
-        penalty: divides the odds of words of recent captions (1: none).
-        recent_tokens: of captions that count as recent.
+        penalty, recent, ngram: of captions, see `models.vl.sampling.Sampling`. Answers may repeat
+            what they like.
     """
 
     caption_tokens: int = 24
     answer_tokens: int = 96
     penalty: float = 1.0
-    recent_tokens: int = 96
+    recent: int = 96
+    ngram: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from ...models.vl.arena import ArenaFull
 from ...models.vl.dialect import Dialect
+from ...models.vl.sampling import Sampling, choose
 from ...models.vl.segments import Piece
-from .choosing import choose
+from .choosing import without
 from .model import Reader, TextRule
 from .writing import Writing
 
@@ -41,7 +42,13 @@ class Passes:
     def __init__(self, reader: Reader, dialect: Dialect, text: TextRule) -> None:
         self._reader = reader
         self._stop = dialect.stop
-        self._text = text
+        free = dialect.stop | set(dialect.silence)
+        self._sampling = {
+            "caption": Sampling(
+                penalty=text.penalty, recent=text.recent, ngram=text.ngram, free=free
+            ),
+            "answer": Sampling(penalty=1.0),
+        }
 
     def read(self, jobs: Sequence[Job]) -> None:
         """Append all jobs' pieces in one pass, and go on with each."""
@@ -76,8 +83,8 @@ class Passes:
 
     def give(self, writing: Writing, row: Tensor, forbidden: frozenset[int] = frozenset()) -> bool:
         """Choose a text's next token. Returns whether it goes on."""
-        penalty = self._text.penalty if writing.kind == "caption" else 1.0
-        token = choose(row, writing.recent, penalty, forbidden)
+        row = without(row, forbidden) if forbidden else row
+        token = choose(row, [*writing.recent, *writing.ids], self._sampling[writing.kind])
         if not writing.give(token, self._stop):
             writing.finished()
             return False

@@ -1,57 +1,261 @@
-"""From a model's name to a model that is ready to tell."""
+"""From a model's name to a model that is ready to tell. Loads torch."""
 
 from __future__ import annotations
 
+import importlib
+import os
+import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from ...models.loaders import WeightsError
+from ...models.vl import tiny_vl
+from ...models.vl.checkpoint import fetch, load_checkpoint, read_spec
+from ...models.vl.memory.policies import policy_named
 from ...models.vl.memory.policy import Recall, Window
-from ...models.vl.memory.sizes import POLICIES, TINY_SIZES
-from ...models.vl.memory.windows import VisionAndText
-from ...models.vl.model import VLModel
-from ...models.vl.specs import TINY_VL, VisionSpec
+from ...models.vl.memory.sizes import POLICIES, RELEASED_SIZES, TINY_SIZES, MemorySizes
+from ...models.vl.qwen_dialect import load_dialect
+from ...models.vl.specs import TextSpec, VisionSpec, VLSpec
 from ...models.vl.stream import StreamingVL
 from ...models.vl.tiny_dialect import TinyDialect
-from ..config import ConfigError
+from ..config import DTYPES, ConfigError
+from ..room import host_memory
+from .answering import MAX_ANSWERING
 from .host import CaptionInfo, CaptionOptions
 from .looks import LookSpec
-from .model import CaptionModel
+from .model import CaptionModel, MemoryFactory, TextRule
 
-BUILT_IN = ("tiny",)
+BUILT_IN = ("tiny", "tiny-random")
+OFFERED = tuple(name for name in POLICIES if name != "group")
+"""Memory policies for viewers. Group positions mean nothing to a model not trained with them."""
+PINNED = 256
+"""Tokens of an opening with a long standing wish."""
+FORK_WORDS = 512
+"""Tokens of a question, those before it, an answer, and the alerts of a turn."""
+RELEASED_MEMORY_S = 600.0
+RELEASED_LIMITS = (
+    "It was trained by others to tell about everyday video; it may be wrong, and sound sure.",
+    "Its window holds the pictures of the last 16 seconds; of older ones it finds what fits a "
+    "question.",
+)
+RELEASED_EXAMPLES = (
+    "What is happening?",
+    "What did I hold up a minute ago?",
+    "What text is there?",
+)
+RELEASED_ALERTS = ("a person appears", "the light goes off", "somebody waves")
 
 
 def build(options: CaptionOptions) -> CaptionModel:
     """Load a model and make room for its viewers. Takes seconds.
 
+    Args:
+        options: `vlm` is a built-in name ("tiny-random": the embedded model's speed, not its
+            words), a folder or hub id of a released checkpoint, or "module:Name" of a function
+            that takes these options and gives a `CaptionModel`.
+
     Raises:
         ConfigError: no such model or device, or it does not fit; the message says what to do.
     """
-    if options.vlm not in BUILT_IN and not Path(options.vlm).exists():
-        raise ConfigError(f"vlm: there is no model {options.vlm!r}; use {', '.join(BUILT_IN)}")
     torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
-    reader = StreamingVL(VLModel(TINY_VL).eval(), 8192)
+    device, why = device_for(options.device)
+    name = options.vlm
+    if name in BUILT_IN:
+        return _tiny(options, device, why)
+    if ":" in name and not Path(name).exists():
+        return _own(name, options)
+    try:
+        return _released(options, device, why)
+    except (FileNotFoundError, WeightsError, ImportError, ValueError) as error:
+        raise ConfigError(
+            f"vlm {name}: {error} (built in: {', '.join(BUILT_IN)}; or a folder, or a hub id such "
+            "as Qwen/Qwen2.5-VL-3B-Instruct)"
+        ) from error
+
+
+def device_for(asked: str) -> tuple[str, str]:
+    """The device, and a sentence on why.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    gpus = torch.cuda.device_count()
+    if asked == "auto":
+        if gpus:
+            return "cuda:0", f"Captions run on cuda:0 ({torch.cuda.get_device_name(0)})."
+        return "cpu", "Captions run on the CPU, as there is no CUDA GPU."
+    kind, _, number = asked.partition(":")
+    if asked == "cpu":
+        return "cpu", "Captions run on the CPU, as asked."
+    if kind != "cuda" or not (number or "0").isdigit():
+        raise ConfigError(f"captions device: {asked!r} is not one of auto, cpu, cuda, cuda:N")
+    if int(number or "0") >= gpus:
+        raise ConfigError(
+            f"captions device: {asked} is not there, this machine has {gpus} CUDA GPUs; use cpu"
+        )
+    return f"cuda:{number or 0}", f"Captions run on cuda:{number or 0}, as asked."
+
+
+# ---- the embedded model ------------------------------------------------------------------------
+
+
+def _tiny(options: CaptionOptions, device: str, why: str) -> CaptionModel:
+    # So small that bfloat16 saves nothing anywhere.
+    dtype = _dtype(options, "float32")
+    random = options.vlm == "tiny-random"
+    load = tiny_vl.random_tiny_vl if random else tiny_vl.load_tiny_vl
+    model = load(device, dtype)
+    spec, text = model.spec, TextRule(caption_tokens=24, answer_tokens=32)
     info = CaptionInfo(
-        name="tiny",
-        title="Tiny (untrained)",
-        limits=("It is not trained yet.",),
-        examples=("how many circles are there?",),
-        alerts=("a red circle appears",),
-        device="cpu",
-        dtype="float32",
-        period=1.0,
-        memory=120.0,
-        look=look_of(TINY_VL.vision),
-        policies=POLICIES,
+        name=options.vlm,
+        title=f"{tiny_vl.TITLE}{' (random weights)' if random else ''}",
+        limits=("Its weights are random: it has the real speed and talks nonsense.",)
+        if random
+        else tiny_vl.LIMITS,
+        examples=tiny_vl.EXAMPLES,
+        alerts=tiny_vl.ALERTS,
+        device=device,
+        dtype=dtype,
+        period=1 / spec.vision.per_second,
+        memory=tiny_vl.MEMORY_S,
+        choices=(why,),
+        look=look_of(spec.vision),
+        policies=OFFERED,
     )
-    return CaptionModel(reader, TinyDialect(), info, _memory)
+    slots = slots_for(TINY_SIZES, spec, text, options.max_sessions)
+    return CaptionModel(
+        StreamingVL(model, slots),
+        TinyDialect(),
+        info,
+        memories(TINY_SIZES, device),
+        device=device,
+        text=text,
+    )
 
 
-def _memory(name: str) -> tuple[Window, Recall | None]:
-    if name not in POLICIES:
-        raise ValueError(f"no memory policy is called {name!r}; there are {', '.join(POLICIES)}")
-    return VisionAndText(TINY_SIZES.window), None
+# ---- released checkpoints ----------------------------------------------------------------------
+
+
+def _released(options: CaptionOptions, device: str, why: str) -> CaptionModel:
+    folder = fetch(options.vlm)
+    spec, dialect = read_spec(folder), load_dialect(str(folder))
+    dtype = _dtype(options, "bfloat16")
+    text = TextRule(caption_tokens=24, answer_tokens=256, penalty=1.05, recent=512, ngram=4)
+    slots = slots_for(RELEASED_SIZES, spec, text, options.max_sessions)
+    _check_room(spec, folder, slots, device, dtype)
+    model = load_checkpoint(folder, device, getattr(torch, dtype), spec)
+    info = CaptionInfo(
+        name=options.vlm,
+        title=folder.name,
+        limits=RELEASED_LIMITS,
+        examples=RELEASED_EXAMPLES,
+        alerts=RELEASED_ALERTS,
+        device=device,
+        dtype=dtype,
+        period=1 / spec.vision.per_second,
+        memory=RELEASED_MEMORY_S,
+        choices=(why,),
+        look=look_of(spec.vision),
+        policies=OFFERED,
+    )
+    return CaptionModel(
+        StreamingVL(model, slots),
+        dialect,
+        info,
+        memories(RELEASED_SIZES, device),
+        device=device,
+        text=text,
+    )
+
+
+def _check_room(spec: VLSpec, folder: Path, slots: int, device: str, dtype: str) -> None:
+    """Raises:
+    ConfigError: the weights and the arena are larger than what is free.
+    """
+    weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    # Released as bfloat16.
+    weights = weights * _BYTES[dtype] // 2
+    memory = slots * token_bytes(spec.text, dtype)
+    free = _free_bytes(device)
+    if free is not None and weights + memory > free:
+        raise ConfigError(
+            f"vlm {folder.name} does not fit: its weights take {weights / 1e9:.1f} GB and the "
+            f"memory of its viewers {memory / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free on "
+            f"{device}; use a smaller model, fewer viewers, or another device"
+        )
+
+
+def _free_bytes(device: str) -> int | None:
+    """None where the system does not tell."""
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(device)[0])
+    return host_memory().get("available")
+
+
+_BYTES = {"float32": 4, "bfloat16": 2}
+
+
+def token_bytes(text: TextSpec, dtype: str) -> int:
+    """Of one token in an arena: its key, raw and rotated, and its value in each layer."""
+    return 3 * text.layers * text.kv_heads * text.head_dim * _BYTES[dtype]
+
+
+def _dtype(options: CaptionOptions, best: str) -> str:
+    if options.dtype not in (*DTYPES, "auto"):
+        raise ConfigError(f"captions dtype: {options.dtype!r} is not one of {', '.join(DTYPES)}")
+    return best if options.dtype == "auto" else options.dtype
+
+
+# ---- a user's own ------------------------------------------------------------------------------
+
+
+def _own(path: str, options: CaptionOptions) -> CaptionModel:
+    module_name, _, attribute = path.partition(":")
+    if (here := os.getcwd()) not in sys.path:
+        # A console script does not look in the current folder. Last, so that it hides nothing.
+        sys.path.append(here)
+    try:
+        factory: Any = getattr(importlib.import_module(module_name), attribute)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise ConfigError(f"vlm {path}: {error}; give module:function, or a folder") from error
+    model = factory(options)
+    if not isinstance(model, CaptionModel):
+        raise ConfigError(f"vlm {path}: it gave a {type(model).__name__}, not a CaptionModel")
+    return model
+
+
+# ---- sizes -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """Makes the memories of one model by their names."""
+
+    sizes: MemorySizes
+    device: str
+
+    def __call__(self, name: str) -> tuple[Window, Recall | None]:
+        memory = policy_named(name, self.sizes, self.device)
+        return memory.window, memory.recall
+
+
+def memories(sizes: MemorySizes, device: str) -> MemoryFactory:
+    """The memory policies of one model."""
+    return _Named(sizes, device)
+
+
+def slots_for(sizes: MemorySizes, spec: VLSpec, text: TextRule, viewers: int) -> int:
+    """Tokens that an arena must hold for so many viewers: what their streams keep, and as much
+    again for forks, which copy what moves when memories are put between."""
+    vision = spec.vision.max_pixels // spec.vision.factor**2
+    around = 32  # the words around pictures and captions
+    kept = sizes.window.bound(PINNED, text.caption_tokens + around, vision)
+    recalled = max(sizes.timed.tokens, sizes.retrieval.tokens)
+    fork = recalled + text.answer_tokens + FORK_WORDS
+    return viewers * (2 * kept + MAX_ANSWERING * fork)
 
 
 def look_of(vision: VisionSpec) -> LookSpec:

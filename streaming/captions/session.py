@@ -91,6 +91,8 @@ class HostedCaptions:
         self._clock = clock
         self._lock = threading.Lock()
         self._state: CaptionState = "opening"
+        self.closing: str | None = None
+        """Why it is being closed, once it is."""
         self._sampler = Sampler(info.look)
         self._thumbnails = Thumbnails()
         self._origin: float | None = None
@@ -208,7 +210,8 @@ class HostedCaptions:
             return self._track.cues()
 
     def close(self, reason: str = "") -> None:
-        if self._state != "closed":
+        if self._state != "closed" and self.closing is None:
+            self.closing = reason
             self._link.send(self, CloseCaptions(self.id, reason))
 
     # ---- what the host brings ------------------------------------------------------------------
@@ -220,17 +223,13 @@ class HostedCaptions:
             return [OpenCaptions(self.id, self.config), *watches]
 
     def deliver(self, telling: Telling) -> None:
-        """Something came from the engine, or happened to it. From one thread at a time."""
+        """Something came from the engine, or happened to it."""
         with self._lock:
             if self._state == "closed":
                 return
             changed = self._noted(telling)
         for each in changed:
             self._listener(each)
-
-    def missed(self) -> None:
-        """A look that had been sent found no worker."""
-        self._superseded += 1
 
     def stats(self) -> Mapping[str, Any]:
         now = self._clock.now()

@@ -19,12 +19,15 @@ from .looks import Look, Planes
 
 # ---- has the picture changed? ------------------------------------------------------------------
 
-CELLS = 16
-"""Cells of the coarse grid, each way."""
+CELLS, CHROMA_CELLS = 16, 8
+"""Cells of the coarse grids, each way; a cell of chroma has as many samples as one of luma, so that
+noise averages out alike."""
 WORST = 16
 """Change is judged in the worst 1/16 of the cells: a small thing that moves is change."""
 
-Grid = npt.NDArray[np.float32]
+Plane = npt.NDArray[np.float32]
+Grid = tuple[Plane, Plane, Plane]
+"""Cell means of Y, U and V."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,34 +73,36 @@ class ChangeGate:
 
 
 def coarse(planes: Planes) -> Grid:
-    """Means of Y, U and V over a coarse grid: float32 [3, cells, cells]."""
+    """Means of Y [16, 16], U and V [8, 8] over their cells, float32."""
     rows, width = planes.shape
     height = rows * 2 // 3
     chroma = planes[height:].reshape(2, height // 2, width // 2)
-    return np.stack([_means(plane) for plane in (planes[:height], chroma[0], chroma[1])])
+    u, v = (_means(plane, CHROMA_CELLS) for plane in chroma)
+    return _means(planes[:height], CELLS), u, v
 
 
 def change(a: Grid, b: Grid, exposure: float = 0.0) -> float:
     """Mean absolute difference in the cells that changed most, in grey levels; a shift of the
     whole picture's brightness up to `exposure` does not count."""
-    if a.shape != b.shape:
-        return math.inf
-    difference = a - b
-    shift = float(difference[0].mean())
-    difference[0] -= min(exposure, max(-exposure, shift))
-    worst = np.sort(np.abs(difference).reshape(3, -1), axis=1)
-    return float(worst[:, -max(1, worst.shape[1] // WORST) :].mean(axis=1).max())
+    luma, u, v = (mine - theirs for mine, theirs in zip(a, b, strict=True))
+    luma -= min(exposure, max(-exposure, float(luma.mean())))
+    return max(_worst(np.abs(plane)) for plane in (luma, u, v))
 
 
-def _means(plane: npt.NDArray[np.uint8]) -> Grid:
-    sums = plane
-    for axis in (0, 1):
-        size = plane.shape[axis]
-        edges = np.arange(min(size, CELLS)) * size // min(size, CELLS)
-        sums = np.add.reduceat(sums, edges, axis=axis, dtype=np.uint32)
-        counts = np.diff(edges, append=size).astype(np.float32)
-        sums = sums / (counts[:, None] if axis == 0 else counts)
-    return sums.astype(np.float32)
+def _worst(difference: Plane) -> float:
+    ordered = np.sort(difference, axis=None)
+    return float(ordered[-max(1, ordered.size // WORST) :].mean())
+
+
+def _means(plane: npt.NDArray[np.uint8], cells: int) -> Plane:
+    rows, columns = (np.arange(cells) * size // cells for size in plane.shape)
+    # Rows first: the long axis is then summed with wide vector instructions. Where there are fewer
+    # pixels than cells, several cells show the same one.
+    sums = np.add.reduceat(plane, rows, axis=0, dtype=np.uint32)
+    sums = np.add.reduceat(sums, columns, axis=1, dtype=np.uint32)
+    heights = np.maximum(1, np.diff(rows, append=plane.shape[0]))
+    widths = np.maximum(1, np.diff(columns, append=plane.shape[1]))
+    return (sums / np.outer(heights, widths)).astype(np.float32)
 
 
 # ---- does the model want to speak? -------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -36,7 +37,6 @@ class Counts:
 
     turns: int = 0
     taken: int = 0
-    superseded: int = 0
     unchanged: int = 0
     late: int = 0
     no_room: int = 0
@@ -44,6 +44,28 @@ class Counts:
     duplicates: int = 0
     evictions: int = 0
     answered: int = 0
+
+
+class LookBox:
+    """Where a viewer's newest look waits. Any thread may put one in."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._look: Look | None = None
+        self.superseded = 0
+
+    def put(self, look: Look) -> bool:
+        """False where it took the place of another."""
+        with self._lock:
+            alone = self._look is None
+            self._look = look
+            self.superseded += not alone
+            return alone
+
+    def take(self) -> Look | None:
+        with self._lock:
+            look, self._look = self._look, None
+            return look
 
 
 @dataclass(slots=True, eq=False)
@@ -79,10 +101,10 @@ class Viewer:
     recall: Recall | None
     gate: ChangeGate
     voice: Voice
+    box: LookBox
     recent: RecentCaptions = field(default_factory=RecentCaptions)
     words: deque[int] = field(default_factory=deque)
     """Tokens of recent captions."""
-    box: deque[Look] = field(default_factory=lambda: deque(maxlen=1))
     owed: list[Words] = field(default_factory=list)
     turn: Turn | None = None
     looked: Look | None = None
@@ -102,13 +124,13 @@ class Viewer:
     def stats(self, now: float) -> Mapping[str, Any]:
         p50, p95 = self.turn_ms.percentiles(now, (0.5, 0.95))
         counts = self.counts
-        looks = ("taken", "superseded", "unchanged", "late", "no_room")
+        looks = {name: getattr(counts, name) for name in ("taken", "unchanged", "late", "no_room")}
         return {
             "turns": counts.turns,
             "turn_ms": {"p50": _rounded(p50), "p95": _rounded(p95)},
             "tokens_kept": self.stream.length,
             "evictions": counts.evictions,
-            "looks": {name: getattr(counts, name) for name in looks},
+            "looks": {**looks, "superseded": self.box.superseded},
             "spoken": counts.spoken,
             "duplicates": counts.duplicates,
             "answered": counts.answered,
@@ -116,15 +138,15 @@ class Viewer:
 
 
 def new_viewer(
-    id: str, config: CaptionConfig, tell: Tell, model: CaptionModel, stream: Any
+    id: str, config: CaptionConfig, tell: Tell, model: CaptionModel, stream: Any, box: LookBox
 ) -> Viewer:
     """Raises:
     ValueError: no memory policy is called so.
     """
     window, recall = model.memory(config.memory)
     gate, voice = ChangeGate(model.gate), Voice(model.speak)
-    viewer = Viewer(id, config, tell, stream, window, recall, gate, voice)
-    viewer.words = deque(maxlen=model.text.recent_tokens)
+    viewer = Viewer(id, config, tell, stream, window, recall, gate, voice, box)
+    viewer.words = deque(maxlen=model.text.recent)
     return viewer
 
 
