@@ -103,7 +103,7 @@ class Transcript:
             ended = self.finish()
         if not self._anchors or abs(off) > JITTER_S:
             self._anchors.append((self._fed, piece.at))
-        waveform: Waveform = piece.samples.astype(np.float32) / 32768
+        waveform: Waveform = piece.samples.astype(np.float32) * np.float32(1 / 32768)
         self.stream.accept_waveform(SPEECH_RATE, waveform)
         self._fed += len(waveform)
         return ended

@@ -119,7 +119,7 @@ def _one(path: Path, name: str) -> Path | None:
     """The file of a role; of two, the one of smaller numbers, which is as good and faster here."""
     found = sorted(path.glob(f"{name}*.onnx"))
     small = [file for file in found if ".int8." in file.name]
-    return (small or found or [None])[0]
+    return next(iter(small or found), None)
 
 
 def _only(path: Path) -> Path | None:
