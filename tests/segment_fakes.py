@@ -18,6 +18,7 @@ class Maker:
 
     def __init__(self) -> None:
         self._next = count()
+        self._made = 0
 
     def segment(
         self, kind: Kind, length: int, turn: int = -1, time: float = 0.0, pinned: bool = False
@@ -25,7 +26,8 @@ class Maker:
         numbers = np.array([next(self._next) for _ in range(length)], dtype=np.int64)
         offsets = np.tile(np.arange(length, dtype=np.float64), (3, 1))
         ids = np.full_like(numbers, -1) if kind == "vision" else numbers
-        return Segment(kind, turn, time, pinned, numbers, ids, offsets, 0.0, float(length))
+        index, self._made = self._made, self._made + 1
+        return Segment(kind, turn, time, pinned, numbers, ids, offsets, 0.0, float(length), index)
 
     def opening(self, system: int = 5, query: int = 0) -> list[Segment]:
         table = [self.segment("system", system, pinned=True)]

@@ -66,18 +66,21 @@ def leaders(apart: Tensor, distance: int) -> Tensor:
         int64 [.., n]; founders are their own.
     """
     count = apart.shape[-1]
+    near = apart < distance
+    founders = torch.zeros_like(near[..., 0, :])
+    settled = founders.clone()
+    # A key founds a cluster unless an earlier founder is near: one round settles all that the
+    # next founder is near to, so that there are as many rounds as clusters, not as keys.
+    while not settled.all():
+        first = (~settled).int().argmax(-1, keepdim=True)
+        founders.scatter_(-1, first, True)
+        row = first[..., None].expand(*first.shape, count)
+        settled |= near.gather(-2, row).squeeze(-2)
     order = torch.arange(count, device=apart.device)
     # Distance and age in one number, so that the smallest is also the oldest.
     ranked = apart * count + order
-    far = 1 << 62
-    founders = torch.zeros(apart.shape[:-1], dtype=torch.bool, device=apart.device)
-    leader = order.expand(apart.shape[:-1]).clone()
-    for place in range(count):
-        best = ranked[..., place, :].masked_fill(~founders, far).amin(-1)
-        joins = best < distance * count
-        leader[..., place] = torch.where(joins, best % count, place)
-        founders[..., place] = ~joins
-    return leader
+    open_to = founders[..., None, :] & (order[None, :] <= order[:, None])
+    return ranked.masked_fill(~open_to, 1 << 62).argmin(-1)
 
 
 def cluster_keys(entry: Entry, planes: int, distance: int, seed: int) -> KeyClusters:

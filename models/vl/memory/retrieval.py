@@ -22,11 +22,16 @@ from .store import ArchiveStore, Index, Kept, in_order
 
 @dataclass(frozen=True, slots=True)
 class KeyIndex:
-    """Makes the clusters by which `ByKeys` finds entries: the `index` of its `ArchiveStore`."""
+    """Makes the clusters by which `ByKeys` finds entries: the `index` of its `ArchiveStore`.
+
+    The words around a turn's pictures and caption have none: they say nothing by themselves.
+    """
 
     sizes: RetrievalSizes
 
-    def __call__(self, entry: Entry) -> Index:
+    def __call__(self, entry: Entry) -> Index | None:
+        if entry.segment.kind in ("header", "footer"):
+            return None
         return cluster_keys(entry, self.sizes.planes, self.sizes.distance, self.sizes.seed)
 
 
@@ -43,18 +48,34 @@ def attention_mass(queries: Tensor, clusters: Sequence[KeyClusters]) -> Tensor:
     Returns:
         [layers, tokens * heads, segments].
     """
-    means = torch.cat([one.means for one in clusters], 2).float()
-    counts = torch.cat([one.counts for one in clusters], 2)
-    sizes = torch.tensor([one.counts.shape[2] for one in clusters], device=means.device)
-    owner = torch.arange(len(clusters), device=means.device).repeat_interleave(sizes)
-    layers, tokens, heads, head_dim = queries.shape
-    kv_heads = means.shape[1]
+    means = torch.cat([one.means for one in clusters], 2)
+    counts = torch.cat([one.counts for one in clusters], 2).log()
+    sizes = torch.tensor([one.counts.shape[2] for one in clusters])
+    owner = torch.arange(len(clusters)).repeat_interleave(sizes).to(means.device)
+    # A layer at a time: rows times clusters of all layers at once would take a gigabyte.
+    layers = zip(queries.to(means.device), means, counts, strict=True)
+    return torch.stack([_mass(*layer, owner, len(clusters)) for layer in layers])
+
+
+def _mass(queries: Tensor, means: Tensor, counts: Tensor, owner: Tensor, segments: int) -> Tensor:
+    """Of one layer.
+
+    Args:
+        queries: [tokens, heads, head_dim].
+        means: [kv_heads, clusters, head_dim].
+        counts: logarithms, [kv_heads, clusters].
+        owner: int64 [clusters], segment of each.
+
+    Returns:
+        [tokens * heads, segments].
+    """
+    head_dim, kv_heads = queries.shape[-1], means.shape[0]
     # Query head i reads key head i // group, as `grouped_attention` does.
-    rows = queries.to(means).transpose(1, 2).reshape(layers, kv_heads, -1, head_dim)
-    scores = rows @ means.transpose(-1, -2) / math.sqrt(head_dim)
-    shares = (scores + counts.log()[:, :, None]).softmax(-1)
-    mass = shares.new_zeros(*shares.shape[:-1], len(clusters)).index_add_(-1, owner, shares)
-    return mass.reshape(layers, tokens * heads, len(clusters))
+    rows = queries.float().transpose(0, 1).reshape(kv_heads, -1, head_dim)
+    scores = rows @ means.float().transpose(-1, -2) / math.sqrt(head_dim)
+    shares = (scores + counts[:, None]).softmax(-1)
+    mass = shares.new_zeros(*shares.shape[:-1], segments).index_add_(-1, owner, shares)
+    return mass.flatten(0, 1)
 
 
 def heaviest(mass: Tensor, part: float) -> Tensor:
@@ -74,7 +95,7 @@ class ByKeys:
     Each word selects, in each layer and head, the segments that take `RetrievalSizes.mass` of its
     attention. The selections are united; where they are more than `tokens`, those with the most
     mass over all that selected them come first. A picture comes with the header of its turn where
-    both fit. What the archive let go is not found: see `ArchiveStore`.
+    that fits. What the archive let go is not found: see `ArchiveStore`.
     """
 
     wants_queries = True
@@ -89,7 +110,7 @@ class ByKeys:
     def find(self, cue: Cue) -> list[Entry] | None:
         if not isinstance(cue.queries, Tensor):
             return None
-        kept = self._store.kept
+        kept = [item for item in self._store.kept if item.index is not None]
         if not kept:
             return []
         scores = self.scores(cue.queries, kept).tolist()
@@ -98,35 +119,27 @@ class ByKeys:
 
     def scores(self, queries: Tensor, kept: Sequence[Kept]) -> Tensor:
         """Mass of each segment over all layers, heads and words that selected it, [segments]."""
-        total = torch.zeros(len(kept), dtype=torch.float64)
-        for layer in range(queries.shape[0]):
-            # A layer at a time: rows times clusters of all layers at once would take a gigabyte.
-            one = slice(layer, layer + 1)
-            clusters = [_layer(item, one) for item in kept]
-            mass = attention_mass(queries[one], clusters)
-            chosen = heaviest(mass, self._sizes.mass)
-            total += torch.where(chosen, mass, 0.0).double().sum((0, 1)).cpu()
-        return total
+        clusters = []
+        for item in kept:
+            assert isinstance(item.index, KeyClusters), "the store of ByKeys has no KeyIndex"
+            clusters.append(item.index)
+        mass = attention_mass(queries, clusters)
+        chosen = heaviest(mass, self._sizes.mass)
+        return torch.where(chosen, mass, 0.0).double().sum((0, 1)).cpu()
 
     def _fitting(self, ranked: Sequence[Kept]) -> list[Kept]:
-        headers: dict[int, Kept] = {}
+        headers: dict[int, list[Kept]] = {}
         for item in self._store.words:
             if item.entry.segment.kind == "header":
-                headers.setdefault(item.entry.segment.turn, item)
+                headers.setdefault(item.entry.segment.turn, []).append(item)
         chosen: dict[int, Kept] = {}
         left = self._sizes.tokens
         for item in ranked:
-            header = headers.get(item.entry.segment.turn) if item.picture else None
-            for part in (item, header):
-                if part is None or part.number in chosen:
-                    continue
-                if part.length <= left:
+            if item.length > left:
+                continue
+            around = headers.get(item.entry.segment.turn, []) if item.picture else []
+            for part in (item, *around):
+                if part.number not in chosen and part.length <= left:
                     chosen[part.number] = part
                     left -= part.length
         return list(chosen.values())
-
-
-def _layer(item: Kept, layer: slice) -> KeyClusters:
-    index = item.index
-    assert isinstance(index, KeyClusters), "the store of ByKeys has no KeyIndex"
-    return KeyClusters(index.means[layer], index.counts[layer])

@@ -171,11 +171,13 @@ RELEASED_SIZES = MemorySizes(
 hashes and mass as V-Rex; the others fit what comes back into a prefill-free second."""
 
 TINY_SIZES = MemorySizes(
-    window=WindowSizes(vision_turns=16, text_turns=100, memo_first=64, memo_last=64),
+    window=WindowSizes(vision_turns=16, text_turns=100, memo_first=0, memo_last=0),
     sinks=SinkSizes(first=4, last=512),
     archive=ArchiveSizes(max_bytes=32 * _MIB),
     timed=TimedSizes(pictures=4, tokens=192, around=2.0),
     clusters=ClusterSizes(clusters=12, details=6, candidates=2, max_bytes=2 * _MIB),
     retrieval=RetrievalSizes(planes=32, distance=7, mass=0.3, tokens=128),
 )
-"""For the embedded model, whose captions are a few words and whose picture is 16 tokens."""
+"""For the embedded model, whose captions are a few words and whose picture is 16 tokens. It has no
+memo: it finds what was said by the stamp of its turn, and a caption in a memo has none, so that
+older captions are better off in the archive."""

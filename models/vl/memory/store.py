@@ -51,22 +51,13 @@ class Kept:
 
 
 def in_order(kept: Iterable[Kept]) -> list[Entry]:
-    """Entries as they stood: by time, and within a turn its header first and its footer last.
+    """Entries as they stood in the stream, whenever each of them arrived."""
 
-    Pictures leave the cache before the words around them, captions after them, so that the order
-    in which the parts of one turn arrive is not theirs.
-    """
-    items = sorted(kept, key=lambda item: item.number)
-    opened: set[int] = set()
-    ranked = []
-    for item in items:
+    def place(item: Kept) -> tuple[float, int, int, int]:
         segment = item.entry.segment
-        rank = 2 if segment.kind == "footer" else 1
-        if segment.kind == "header" and segment.turn not in opened:
-            opened.add(segment.turn)
-            rank = 0
-        ranked.append(((segment.time, segment.turn, rank, item.number), item.entry))
-    return [entry for _, entry in sorted(ranked, key=lambda pair: pair[0])]
+        return segment.time, segment.turn, segment.index, item.number
+
+    return [item.entry for item in sorted(kept, key=place)]
 
 
 class ArchiveStore:
@@ -82,7 +73,7 @@ class ArchiveStore:
     def __init__(
         self,
         sizes: ArchiveSizes,
-        index: Callable[[Entry], Index] | None = None,
+        index: Callable[[Entry], Index | None] | None = None,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:
