@@ -101,6 +101,10 @@ class Transcript:
         off = piece.at - self._time(self._fed) if self._anchors else 0.0
         if abs(off) > GAP_S:
             ended = self.finish()
+            # What a step had not used up yet lies before the hole.
+            self.stream = self._recogniser.create_stream()
+            self._fed = 0
+            self._anchors.clear()
         if not self._anchors or abs(off) > JITTER_S:
             self._anchors.append((self._fed, piece.at))
         waveform: Waveform = piece.samples.astype(np.float32) * np.float32(1 / 32768)
