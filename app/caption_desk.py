@@ -21,6 +21,8 @@ from ..streaming.captions.host import (
     CaptionRefused,
     CaptionSession,
 )
+from ..streaming.captions.speech_host import SpeechHost
+from ..streaming.captions.speech_model import HOW_TO as NO_SPEECH
 from ..streaming.clock import Clock, SystemClock
 from .caption_tally import CaptionTally
 
@@ -65,6 +67,8 @@ class CaptionDesk:
     host: CaptionHost | None = None
     clock: Clock = field(default_factory=SystemClock)
     tally: CaptionTally = field(default_factory=CaptionTally)
+    speech: SpeechHost | None = None
+    """Who hears what is said in the viewers' sound."""
 
     def __post_init__(self) -> None:
         self.state: DeskState = "none" if self.host is None else "loading"
@@ -82,6 +86,8 @@ class CaptionDesk:
         if self.host is None or self._waiting is not None:
             return
         self.host.start()
+        if self.speech is not None:
+            self.speech.start()
         self._waiting = threading.Thread(target=self._await, name="captions-ready", daemon=True)
         self._waiting.start()
 
@@ -145,7 +151,9 @@ class CaptionDesk:
         """State and model, as plain data."""
         with self._lock:
             info = asdict(self.info) if self.info else None
-            return {"state": self.state, "message": self.message, "info": info}
+        if info is not None:
+            info["speech"] = self.speech.sentence if self.speech else NO_SPEECH
+        return {"state": self.state, "message": self.message, "info": info}
 
     def stats(self) -> Mapping[str, Any]:
         return self.host.stats() if self.host is not None and self.state == "ready" else {}
@@ -154,6 +162,8 @@ class CaptionDesk:
         """End the host. Idempotent."""
         if self.host is not None:
             self.host.stop()
+        if self.speech is not None:
+            self.speech.stop()
         if self._waiting is not None:
             self._waiting.join(5.0)
         self.calls.shutdown(wait=False)

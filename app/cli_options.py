@@ -130,6 +130,15 @@ Users = Annotated[
     Path | None,
     option("users", "File (TOML) with further tokens, each with its class.", "--users"),
 ]
+Asr = Annotated[
+    Path | None,
+    option(
+        "asr",
+        "Folder of a streaming speech model (sherpa-onnx): what is said joins the captions.",
+        "--asr",
+        metavar="PATH",
+    ),
+]
 Dtype = Annotated[str, option("dtype", "auto, float32 or bfloat16.", "--dtype")]
 Threads = Annotated[
     int, option("threads", "CPU threads of the model; 0 measures.", "--threads", min=0)

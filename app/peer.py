@@ -26,6 +26,7 @@ from . import channel, colour, encoders, rtc_patches
 from .audio import Sound
 from .audio_rtp import with_stereo
 from .caption_desk import CaptionDesk
+from .hearing import Hearing
 from .manners import FAULTS, FAULTS_S, SILENCE_S, Deafness, Faults, Silence
 from .offers import SDP_ERRORS, BadOffer, has_sound, prefer
 from .settings import ServerSettings
@@ -74,6 +75,7 @@ class Peer:
         self.session: Session | None = None
         self.captions: ViewerCaptions | None = None
         self.sound: Sound | None = None
+        self.hearing: Hearing | None = None
         self.counts = Counts()
         self._closing: asyncio.Future[None] | None = None
         self._shared = shared
@@ -134,6 +136,9 @@ class Peer:
         self._inbound.on_too_fast = self._too_fast
         self.captions = ViewerCaptions(self._shared.captions, config.user, config.fps, self._send)
         self._inbound.on_picture = functools.partial(self.captions.see, of="source")
+        if self.sound is not None and self._shared.captions.speech is not None:
+            self.hearing = Hearing(self._shared.captions.speech, self.captions)
+            self.sound.on_heard = self.hearing.hear
         self._received = rtc_patches.count_reports(video.sender)
         self._spawn(self._inbound.run(video.receiver.track))
         self._spawn(self._report())
@@ -305,6 +310,7 @@ class Peer:
             "state": self.session.state,
             "connection": self.state,
             **({"sound": self.sound.stats()} if self.sound else {}),
+            **({"speech": self.hearing.stats()} if self.hearing else {}),
             "captions": self.captions.stats() if self.captions else {},
         }
 
@@ -342,6 +348,8 @@ class Peer:
         self.track.stop()
         if self.sound is not None:
             self.sound.track.stop()
+        if self.hearing is not None:
+            self.hearing.close()
         try:
             await self.pc.close()
         except SDP_ERRORS as error:

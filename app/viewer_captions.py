@@ -20,6 +20,8 @@ from ..streaming.captions.host import (
     Telling,
 )
 from ..streaming.captions.session import MAX_CONDITION, MAX_QUESTION, MAX_WISH
+from ..streaming.captions.speech import Words
+from ..streaming.captions.track import Cue
 from ..streaming.frames import Frame
 from . import channel
 from .caption_desk import CaptionDesk
@@ -86,6 +88,23 @@ class ViewerCaptions:
                 self._zero = frame.captured_at
                 self.tell()
             self.session.see(frame)
+
+    # Speech -------------------------------------------------------------------------------------
+
+    @property
+    def listens(self) -> bool:
+        """Whether words of the viewer's source would find a place."""
+        return self.on and self.session is not None and self._zero is not None
+
+    def hear(self, words: Words) -> None:
+        """What was said in the viewer's source."""
+        if self.session is None or self._zero is None:
+            return
+        start = max(0.0, words.start - self._zero)
+        end = max(start, words.end - self._zero)
+        delay = max(0.0, self._desk.clock.now() - words.end)
+        cue = Cue(words.id, start, end, words.text, "speech", words.final)
+        self.session.hear(cue, delay)
 
     # From the page ------------------------------------------------------------------------------
 
