@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import cli_bench, cli_config
+from . import cli_bench, cli_captions, cli_config
 from . import cli_options as options
 from .errors import CommandError
 
@@ -33,6 +33,8 @@ models = typer.Typer(
 )
 app.add_typer(models, name="models")
 app.command(name="bench")(cli_bench.bench)
+app.command(name="caption")(cli_captions.caption)
+app.command(name="ask")(cli_captions.ask)
 
 
 def main() -> None:
@@ -101,11 +103,20 @@ def serve(
             "--ice-server",
         ),
     ] = None,
+    captions: Annotated[
+        bool,
+        options.option(
+            "captions", "Tell what happens, and answer questions.", "--captions/--no-captions"
+        ),
+    ] = True,
+    vlm: cli_captions.Vlm = "tiny",
+    asr: options.Asr = None,
     open_page: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the page where there is a display.")
     ] = False,
 ) -> None:
     """Serve the page on which a live picture is restyled."""
+    from ..streaming.captions.host import CaptionOptions
     from ..streaming.config import Options
     from . import launch
 
@@ -123,7 +134,8 @@ def serve(
         queue=queue,
     )
     server = launch.settings(host, port, token, asked, ice_server or [], users)
-    launch.run(asked, server, open_page)
+    teller = CaptionOptions(vlm, device, dtype, max_sessions=max_sessions) if captions else None
+    launch.run(asked, server, open_page, teller, launch.speech(asr, captions))
 
 
 @app.command()

@@ -10,8 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..streaming.allocator import map_pictures
+from ..streaming.captions.host import CaptionOptions
+from ..streaming.captions.speech_host import SpeechHost
+from ..streaming.captions.speech_model import SpeechError, SpeechOptions, check
+from ..streaming.captions.supervisor import CaptionWorkerHost
 from ..streaming.config import Options
 from ..streaming.fleet import Fleet
+from .caption_desk import CaptionDesk
 from .errors import CallError, CommandError
 from .ice import IceServer
 from .settings import ServerSettings, is_loopback
@@ -55,8 +60,18 @@ def settings(
         raise CallError(str(error)) from error
 
 
-def run(options: Options, server: ServerSettings, open_page: bool) -> None:
+def run(
+    options: Options,
+    server: ServerSettings,
+    open_page: bool,
+    captions: CaptionOptions | None = None,
+    heard_by: SpeechOptions | None = None,
+) -> None:
     """Serve until interrupted.
+
+    Args:
+        captions: the language model that tells about the pictures; None serves without one.
+        heard_by: the model that hears speech; None hears none.
 
     Raises:
         CommandError: the port is taken, or the worker did not come up.
@@ -77,7 +92,7 @@ def run(options: Options, server: ServerSettings, open_page: bool) -> None:
     # once it has stopped, which otherwise ended this process before its workers and their memory.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        serve(Fleet(options), server, announce)
+        serve(Fleet(options), server, announce, desk(captions, heard_by))
     except PortInUse as error:
         raise CommandError(str(error)) from error
     except (RuntimeError, TimeoutError) as error:
@@ -85,6 +100,31 @@ def run(options: Options, server: ServerSettings, open_page: bool) -> None:
     except KeyboardInterrupt:
         pass
     print("Stopped.", file=sys.stderr)
+
+
+def desk(options: CaptionOptions | None, heard_by: SpeechOptions | None = None) -> CaptionDesk:
+    """The captions of a server; what tells and what hears have a worker each."""
+    return CaptionDesk(
+        CaptionWorkerHost(options) if options is not None else None,
+        speech=SpeechHost(heard_by) if heard_by is not None else None,
+    )
+
+
+def speech(path: Path | None, captions: bool) -> SpeechOptions | None:
+    """What hears, from the command line's folder.
+
+    Raises:
+        CallError: there is no usable model in it, or nothing that could show its words.
+    """
+    if path is None:
+        return None
+    if not captions:
+        raise CallError("--asr writes into the captions, so leave --no-captions out")
+    try:
+        check(path)
+    except SpeechError as error:
+        raise CallError(str(error)) from error
+    return SpeechOptions(path)
 
 
 def has_display() -> bool:

@@ -21,6 +21,8 @@ COMMANDS = [
     [],
     ["serve"],
     ["stylize"],
+    ["caption"],
+    ["ask"],
     ["bench"],
     ["doctor"],
     ["models"],
