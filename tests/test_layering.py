@@ -25,6 +25,7 @@ USES_TORCH = {
     "books",
     "calibrate",
     "diffusion",
+    "effort_report",
     "engine",
     "intake",
     "lanes",

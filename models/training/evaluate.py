@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as functional
 from torch import Tensor
 
 from ..autoencoder import PatchAutoencoder
@@ -50,6 +51,29 @@ def psnr(a: Tensor, b: Tensor) -> float:
     """Mean over frames of 10 log10(1 / mse)."""
     mse = (a - b).square().flatten(-3).mean(-1).clamp(min=1e-10)
     return float((-10 * mse.log10()).mean())
+
+
+def ssim(a: Tensor, b: Tensor) -> float:
+    """Mean structural similarity of pictures [..., 3, H, W] in 0..1, each colour by itself.
+
+    Wang, Bovik, Sheikh, Simoncelli (2004), section III-B: a Gaussian window of 11 pixels with sigma
+    1.5, K1 = 0.01, K2 = 0.03; the border that the window does not fit into is left out.
+    """
+    places = torch.arange(11, dtype=a.dtype, device=a.device) - 5
+    window = torch.exp(-places.square() / (2 * 1.5**2))
+    window = window / window.sum()
+    a, b = (part.reshape(-1, 1, *part.shape[-2:]) for part in (a, b))
+
+    def mean(x: Tensor) -> Tensor:
+        return functional.conv2d(
+            functional.conv2d(x, window.view(1, 1, -1, 1)), window.view(1, 1, 1, -1)
+        )
+
+    ma, mb = mean(a), mean(b)
+    va, vb, cov = mean(a * a) - ma * ma, mean(b * b) - mb * mb, mean(a * b) - ma * mb
+    c1, c2 = 0.01**2, 0.03**2
+    found = (2 * ma * mb + c1) * (2 * cov + c2) / ((ma * ma + mb * mb + c1) * (va + vb + c2))
+    return float(found.mean())
 
 
 class Runner:
