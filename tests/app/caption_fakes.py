@@ -6,6 +6,7 @@ import io
 import itertools
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import av
@@ -76,6 +77,12 @@ class FakeCaptions:
         self._cues = [known for known in self._cues if known.id != cue.id] + [cue]
         self.tell(Said(cue, 0.4))
         return cue
+
+    def hear(self, cue: Cue, delay: float) -> None:
+        """Words from elsewhere; they come back in the track under an id of its own."""
+        own = replace(cue, id=1000 + cue.id)
+        self._cues = [known for known in self._cues if known.id != own.id] + [own]
+        self.tell(Said(own, delay))
 
     def fire(self, alert: int, time: float) -> None:
         self.tell(AlertFired(alert, self.watched[alert], time, 0.5))

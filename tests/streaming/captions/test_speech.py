@@ -19,8 +19,7 @@ from millrace.streaming.captions.speech import (
     Words,
 )
 from millrace.streaming.captions.speech_model import SpeechError, SpeechOptions, build, check
-
-from .speech_fakes import FakeRecogniser, make_model, pieces, speech
+from speech_fakes import FakeRecogniser, make_model, pieces, speech
 
 TALK = [0, 0, 0.3, 0.5, 0.3, 0, 0, 0, 0, 0, 0, 0.7, 0, 0.7, 0.2, 0, 0, 0, 0, 0]
 SIZES = st.lists(st.integers(1, SPEECH_RATE), min_size=1, max_size=4)

@@ -14,8 +14,7 @@ import pytest
 from millrace.streaming.captions.speech import SPEECH_RATE, Words
 from millrace.streaming.captions.speech_host import AWAY, WAITING, SpeechHost
 from millrace.streaming.captions.speech_model import SpeechOptions
-
-from .speech_fakes import make_model, pieces
+from speech_fakes import make_model, pieces
 
 NOISE = (3000 * np.random.default_rng(2).standard_normal(SPEECH_RATE * 6)).astype(np.int16)
 

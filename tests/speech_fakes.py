@@ -11,8 +11,6 @@ import numpy.typing as npt
 from millrace.streaming.captions.speech import SPEECH_RATE, Piece
 
 STEP = SPEECH_RATE // 10
-PAUSE = 4
-"""Quiet steps that end an utterance."""
 
 
 class FakeStream:
@@ -33,7 +31,14 @@ class FakeStream:
 
 
 class FakeRecogniser:
-    """A word is a run of sound; its letters are the loudness of its steps."""
+    """A word is a run of sound; its letters are the loudness of its steps.
+
+    Args:
+        pause: quiet steps that end an utterance.
+    """
+
+    def __init__(self, pause: int = 4) -> None:
+        self.pause = pause
 
     def create_stream(self) -> FakeStream:
         return FakeStream()
@@ -64,7 +69,7 @@ class FakeRecogniser:
         return stream.begin * 0.1
 
     def is_endpoint(self, stream: FakeStream) -> bool:
-        return stream.quiet >= PAUSE
+        return stream.quiet >= self.pause
 
     def reset(self, stream: FakeStream) -> None:
         stream.restart()
