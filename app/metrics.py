@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 from ..streaming.host import Host
 from ..streaming.telemetry import process_stats
 from ..streaming.totals import HISTOGRAMS, Tally
+from . import caption_metrics
 from .rtc import Rtc
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -51,6 +52,8 @@ class Metrics(Collector):
         self._registry = CollectorRegistry()
         self._registry.register(self)
         self._registry.register(rtc.latency)
+        self._registry.register(rtc.captions.tally.delay)
+        self._registry.register(rtc.captions.tally.first_word)
 
     def text(self) -> bytes:
         return generate_latest(self._registry)
@@ -67,7 +70,9 @@ class Metrics(Collector):
         yield from self._sessions(stats.get("by_session", {}))
         yield from histograms({name: own.get("totals", {}) for name, own in devices.items()})
         yield from counters({name: own.get("totals", {}) for name, own in devices.items()})
-        yield from workers({name: own.get("worker", {}) for name, own in devices.items()})
+        teller = self._rtc.captions.stats().get("worker", {})
+        yield from workers({name: own.get("worker", {}) for name, own in devices.items()}, teller)
+        yield from caption_metrics.collect(self._rtc.captions)
 
     def _connections(self) -> Iterator[Metric]:
         stats = self._rtc.stats()
@@ -164,8 +169,10 @@ def counters(tallies: Mapping[str, Tally]) -> Iterator[Metric]:
         yield metric
 
 
-def workers(by_name: Mapping[str, Mapping[str, Any]]) -> Iterator[Metric]:
-    """What is true of each worker now."""
+def workers(
+    by_name: Mapping[str, Mapping[str, Any]], teller: Mapping[str, Any]
+) -> Iterator[Metric]:
+    """What is true of each worker now; of the captions' own one only its memory."""
     up = GaugeMetricFamily("millrace_worker_up", "1 while it serves.", labels=["device"])
     restarts = CounterMetricFamily(
         "millrace_worker_restarts", "Times that it died.", labels=["device"]
@@ -182,6 +189,8 @@ def workers(by_name: Mapping[str, Mapping[str, Any]]) -> Iterator[Metric]:
         labels=["device"],
     )
     memory.add_metric(["web", ""], (process_stats()["memory_mb"] or 0) * 2**20)
+    if is_number(teller.get("memory_mb")):
+        memory.add_metric(["captions", ""], teller["memory_mb"] * 2**20)
     for device, worker in by_name.items():
         up.add_metric([device], worker.get("state") == "live")
         restarts.add_metric([device], worker.get("restarts", 0))
