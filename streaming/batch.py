@@ -13,7 +13,7 @@ from ..kernels.color import i420_to_rgb, rgb_to_i420
 from .controls import Controls
 from .frames import Frame, Stamp
 from .pipeline import NOMINAL, Effort, Result, Work
-from .session import EngineSession, Entry
+from .session import EngineSession, Pending
 from .transfer import Landing, download, upload
 
 
@@ -40,7 +40,7 @@ class Emission:
     """A chunk that is on its way out: rows `first`.. of a landing, or a repeat without one."""
 
     session: EngineSession
-    entry: Entry
+    pending: Pending
     landing: Landing | None = None
     first: int = 0
     notes: Mapping[str, Any] = field(default_factory=dict)
@@ -90,15 +90,15 @@ def stamps(frames: Sequence[Frame]) -> tuple[Stamp, ...]:
 
 def flush_job(session: EngineSession, controls: Controls) -> Job:
     # The index of the chunk that is to come out, so that `Work.done` fits a flush as well.
-    oldest = next(entry.index for entry in session.entries if entry.index is not None)
+    oldest = next(one.index for one in session.pending if one.index is not None)
     return Job(session, (), oldest, controls)
 
 
 def take_repeats(session: EngineSession) -> list[Emission]:
     """Held-back chunks with nothing of the pipeline before them."""
     repeats = []
-    while session.entries and session.entries[0].index is None:
-        repeats.append(Emission(session, session.entries.popleft()))
+    while session.pending and session.pending[0].index is None:
+        repeats.append(Emission(session, session.pending.popleft()))
     return repeats
 
 
@@ -113,8 +113,8 @@ def decode(done: list[tuple[EngineSession, Result]]) -> list[Emission]:
         landing = download(rgb_to_i420(frames[0] if len(frames) == 1 else torch.cat(frames)))
         first = 0
         for session, result in group:
-            entry = session.entries.popleft()
-            emissions.append(Emission(session, entry, landing, first, result.notes))
+            pending = session.pending.popleft()
+            emissions.append(Emission(session, pending, landing, first, result.notes))
             emissions += take_repeats(session)
             first += len(result.frames)
     return emissions

@@ -6,7 +6,7 @@ from .agenda import Agenda, Turn
 from .batch import Job, flush_job, stamps
 from .controls import Controls
 from .frames import Frame
-from .session import SKIP_STILL, EngineSession, Entry
+from .session import SKIP_STILL, EngineSession, Pending
 
 
 def job_of(turn: Turn, agenda: Agenda, chunk: int, now: float) -> Job | None:
@@ -27,7 +27,7 @@ def job_of(turn: Turn, agenda: Agenda, chunk: int, now: float) -> Job | None:
         session.took(now)
         if not _is_still(turn, agenda, frames, controls):
             return _new_job(turn, frames, controls, chunk)
-        session.entries.append(Entry(None, stamps(frames), controls.epoch))
+        session.pending.append(Pending(None, stamps(frames), controls.epoch))
     due = bool(frames) or turn.action == "flush"
     return flush_job(session, controls) if due and session.in_flight else None
 
@@ -60,7 +60,7 @@ def _leave_out(turn: Turn, frames: tuple[Frame, ...], controls: Controls) -> Non
     session = turn.session
     session.telemetry.dropped(turn.cause or "", len(frames))
     if session.last_planes is not None or session.in_flight:
-        session.entries.append(Entry(None, stamps(frames), controls.epoch))
+        session.pending.append(Pending(None, stamps(frames), controls.epoch))
 
 
 def _new_job(turn: Turn, frames: tuple[Frame, ...], controls: Controls, chunk: int) -> Job:
@@ -68,6 +68,6 @@ def _new_job(turn: Turn, frames: tuple[Frame, ...], controls: Controls, chunk: i
     index = session.next_index
     session.next_index += 1
     due = None if turn.task is None else turn.task.deadline
-    session.entries.append(Entry(index, stamps(frames), controls.epoch, due))
+    session.pending.append(Pending(index, stamps(frames), controls.epoch, due))
     padding = (frames[-1],) * (chunk - len(frames))
     return Job(session, frames + padding, index, controls, turn.effort, turn.spread)

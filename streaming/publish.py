@@ -16,9 +16,9 @@ def publish(emission: Emission, now: float, trace: Trace | None) -> None:
         now: when the engine was done with it.
         trace: where spans go while somebody records.
     """
-    session, entry = emission.session, emission.entry
+    session, pending = emission.session, emission.pending
     if emission.landing is not None:
-        rows = len(entry.stamps)
+        rows = len(pending.stamps)
         planes = emission.landing.wait()[emission.first : emission.first + rows]
         session.last_planes = planes[-1]
         if emission.notes and dict(emission.notes) != dict(session.notes):
@@ -26,14 +26,14 @@ def publish(emission: Emission, now: float, trace: Trace | None) -> None:
             session.emit(Event("notes", data=dict(emission.notes)))
     assert session.last_planes is not None, "a stream's first chunk is never held back"
     repeated = emission.landing is None
-    if entry.due is not None:
-        session.telemetry.due(now, entry.due - now, len(entry.stamps))
-    for number, stamp in enumerate(entry.stamps):
+    if pending.due is not None:
+        session.telemetry.due(now, pending.due - now, len(pending.stamps))
+    for number, stamp in enumerate(pending.stamps):
         pixels = session.last_planes if repeated else planes[number]
         session.telemetry.finished(now, stamp.captured_at, repeated=repeated)
         if trace is not None:
             trace.left("done", session.id, stamp, now)
-        session.emit(Output(stamp.frame(pixels), entry.epoch, now, repeated))
+        session.emit(Output(stamp.frame(pixels), pending.epoch, now, repeated))
 
 
 def tell_rung(session: EngineSession, standing: Standing | None) -> None:

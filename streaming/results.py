@@ -28,7 +28,7 @@ def match(
     """Each result with the session that it belongs to, in the order given.
 
     Args:
-        sessions: those of the batch; the chunks just given are in their `entries` already.
+        sessions: those of the batch; the chunks just given are in their `pending` already.
         flushed: for each session, whether it was given a flush.
 
     Raises:
@@ -36,7 +36,7 @@ def match(
             that brought nothing, or frames of a wrong shape or type.
     """
     owner = {id(session.stream): session for session in sessions}
-    due = {s.id: [e.index for e in s.entries if e.index is not None] for s in sessions}
+    due = {s.id: [e.index for e in s.pending if e.index is not None] for s in sessions}
     came: dict[str, int] = dict.fromkeys(due, 0)
     matched = []
     for result in results:

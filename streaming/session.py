@@ -101,7 +101,7 @@ def check_size(info: PipelineInfo, config: StreamConfig) -> None:
 
 
 @dataclass(slots=True)
-class Entry:
+class Pending:
     """A chunk that was taken and is not out yet.
 
     Attributes:
@@ -132,7 +132,7 @@ class EngineSession:
     telemetry: SessionTelemetry = field(default_factory=SessionTelemetry)
     stream: Any = None
     next_index: int = 0
-    entries: deque[Entry] = field(default_factory=deque)
+    pending: deque[Pending] = field(default_factory=deque)
     holding: bool = False
     last_take: float = 0.0
     interval: float = 0.0
@@ -151,7 +151,7 @@ class EngineSession:
     @property
     def in_flight(self) -> int:
         """Chunks that the pipeline holds."""
-        return sum(entry.index is not None for entry in self.entries)
+        return sum(one.index is not None for one in self.pending)
 
     @property
     def nominal_interval(self) -> float:
@@ -169,7 +169,7 @@ class EngineSession:
     def stats(self, now: float) -> dict[str, Any]:
         interval = 1.0 / self.config.fps
         numbers = self.telemetry.snapshot(now, interval, self.mailbox.superseded)
-        numbers["queue"] = len(self.mailbox) + len(self.entries)
+        numbers["queue"] = len(self.mailbox) + len(self.pending)
         numbers["epoch"] = self.controls.epoch
         if self.standing is not None:
             numbers["rung"] = self.standing.rung
