@@ -12,6 +12,7 @@ when an upgrade moves those parts or makes a change unnecessary.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import av
 from aiortc import RTCRtpReceiver, RTCRtpSender
 from aiortc.clock import current_ntp_time
-from aiortc.jitterbuffer import JitterBuffer, JitterFrame
+from aiortc.jitterbuffer import MAX_MISORDER, JitterBuffer, JitterFrame
 from aiortc.rtp import AnyRtcpPacket, RtcpSrPacket, RtpPacket
 
 from ..streaming.clock import Clock
@@ -43,31 +44,41 @@ class PromptSoundBuffer(JitterBuffer):
 
     def __init__(self) -> None:
         super().__init__(capacity=REORDER_PACKETS)
-
-    def _remove_frame(self, sequence_number: int) -> JitterFrame | None:
-        return self.pop()
+        self._next: int | None = None
+        self._held: dict[int, Any] = {}
+        """Packets from `_next` on, by how many places after it they are due."""
+        self._ready: deque[JitterFrame] = deque()
 
     def add(self, packet: RtpPacket) -> tuple[bool, JitterFrame | None]:
-        lost, frame = super().add(packet)
-        if frame is None and packet.sequence_number % self.capacity == self._last_place():
-            self._skip_gap()
-            frame = self.pop()
-        return lost, frame
+        ahead = 0 if self._next is None else _signed16(packet.sequence_number - self._next)
+        if self._next is None or abs(ahead) > MAX_MISORDER:
+            self._go_on(max(self._held, default=-1) + 1)
+            self._next, ahead = packet.sequence_number, 0
+        if ahead >= 0:
+            self._held[ahead] = packet
+            self._go_on(max(0, ahead - REORDER_PACKETS + 1))
+        return False, self.pop()
 
     def pop(self) -> JitterFrame | None:
-        """The oldest packet if it is there."""
-        packet: Any = self._packets[(self._origin or 0) % self.capacity]
-        if packet is None:
-            return None
-        self.remove(1)
-        return JitterFrame(data=packet._data, timestamp=packet.timestamp)
+        """The next packet that may go."""
+        return self._ready.popleft() if self._ready else None
 
-    def _last_place(self) -> int:
-        return ((self._origin or 0) + self.capacity - 1) % self.capacity
+    def _go_on(self, least: int) -> None:
+        """Move on by `least` places, whatever is missing, and by all after them that are there."""
+        if max(self._held, default=0) >= REORDER_PACKETS - 1:
+            least = max(least, min(self._held))
+        done = 0
+        while done < least or done in self._held:
+            packet = self._held.pop(done, None)
+            if packet is not None:
+                self._ready.append(JitterFrame(data=packet._data, timestamp=packet.timestamp))
+            done += 1
+        self._held = {ahead - done: packet for ahead, packet in self._held.items()}
+        self._next = ((self._next or 0) + done) % (1 << 16)
 
-    def _skip_gap(self) -> None:
-        while self._packets[(self._origin or 0) % self.capacity] is None:
-            self.remove(1)
+
+def _signed16(value: int) -> int:
+    return (value + (1 << 15)) % (1 << 16) - (1 << 15)
 
 
 def prepare_receiver(receiver: RTCRtpReceiver, clock: Clock) -> ReceiverClock:
