@@ -45,8 +45,9 @@ def policy_named(name: str, sizes: MemorySizes, device: torch.device | str = "cp
     "default": StreamingVLM's window; a question that names a time gets its seconds back, another
     one what its words attend to. "streamingllm", "streamingvlm": their windows alone.
     "flash-vstream": that window, and questions get clusters of all that was seen. "rex": that
-    window, and questions get what they attend to. "last4": the control, the last pictures and
-    nothing else. "group": that window, with places counted apart for what is read and written.
+    window, and questions get what they attend to. "timed": that window, and only questions that
+    name a time get something back. "last4": the control, the last pictures and nothing else.
+    "group": that window, with places counted apart for what is read and written.
 
     Args:
         sizes: for the model: `sizes.TINY_SIZES` or `sizes.RELEASED_SIZES`.
@@ -73,6 +74,11 @@ def _rex(sizes: MemorySizes, device: torch.device | str) -> Memory:
     store = _store(sizes, device)
     recall = ArchiveRecall(store, ByKeys(store, sizes.retrieval))
     return Memory(VisionAndText(sizes.window), recall)
+
+
+def _timed(sizes: MemorySizes, device: torch.device | str) -> Memory:
+    store = ArchiveStore(sizes.archive, None, ARCHIVE_TYPE, device)
+    return Memory(VisionAndText(sizes.window), ArchiveRecall(store, ByTime(store, sizes.timed)))
 
 
 def _store(sizes: MemorySizes, device: torch.device | str) -> ArchiveStore:
@@ -105,6 +111,7 @@ _MAKERS: dict[str, _Maker] = {
     "streamingvlm": _streaming_vlm,
     "flash-vstream": _flash_vstream,
     "rex": _rex,
+    "timed": _timed,
     "last4": _last,
     "group": _group,
 }

@@ -10,6 +10,7 @@ POLICIES = (
     "streamingvlm",
     "flash-vstream",
     "rex",
+    "timed",
     "last4",
     "group",
 )
