@@ -10,18 +10,23 @@ import pytest
 from millrace.streaming.allocator import keep_freed_memory, map_pictures
 
 PROBE = """
-import resource, sys
+import ctypes, resource, sys
 from millrace.streaming.allocator import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
-import torch
+library, size = ctypes.CDLL(None), ctypes.c_size_t(40 << 20)
+def use():  # as PyTorch does for a tensor on the CPU
+    block = ctypes.c_void_p()
+    assert library.posix_memalign(ctypes.byref(block), ctypes.c_size_t(64), size) == 0
+    ctypes.memset(block, 1, size.value)
+    library.free(block)
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(12):
-    torch.empty(10 << 20).zero_()
+    use()
 before = faults()
 for _ in range(8):
-    torch.empty(10 << 20).zero_()
+    use()
 print(faults() - before)
 """
 
