@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..streaming.assemble import Assembled
+from ..streaming.captions.host import CaptionOptions
 from ..streaming.clock import Clock, SystemClock
 from ..streaming.config import Options
 from ..streaming.controls import ControlError, Controls, Schema
@@ -54,6 +55,8 @@ class Plan:
         capacity: measure what the engine can do, then offer it 0.9 and 1.5 of that.
         separate: one engine with all sessions against as many engines with one each.
         webrtc: a real server and real peer connections over loopback.
+        captions: the video with captions and without, in turns; `seconds` is each turn's.
+        vlm: which language model tells then.
         seed: of who comes when.
         trace: where a Chrome trace of the run goes, or None.
         report: where the JSON goes; "-" is the standard output, None nowhere.
@@ -72,6 +75,8 @@ class Plan:
     capacity: bool = False
     separate: bool = False
     webrtc: bool = False
+    captions: bool = False
+    vlm: str = "tiny"
     seed: int = 0
     trace: str | None = None
 
@@ -106,6 +111,7 @@ def _chosen(plan: Plan) -> Callable[[Plan], Outcome]:
         "--capacity": (plan.capacity, _crowd),
         "--separate": (plan.separate, _separate),
         "--webrtc": (plan.webrtc, _webrtc),
+        "--captions": (plan.captions, _captions),
     }
     asked = [name for name, (wanted, _) in modes.items() if wanted]
     if len(asked) > 1:
@@ -174,6 +180,35 @@ def _webrtc(plan: Plan) -> Outcome:
     found = bench_webrtc.measure(_load(plan))
     report = _head(plan, "webrtc") | {"environment": machine.facts(), "runs": [found]}
     return report, bench_webrtc.table(found)
+
+
+def _captions(plan: Plan) -> Outcome:
+    from ..streaming.captions.supervisor import CaptionWorkerHost
+    from ..streaming.fleet import Fleet
+    from . import bench_captions
+
+    options, load_before = plan.options, machine.load_average()
+    asked = CaptionOptions(plan.vlm, options.device, options.dtype, max_sessions=1)
+    try:
+        found, video, teller = bench_captions.measure(
+            Fleet(options, spare=False),
+            CaptionWorkerHost(asked),
+            (options.width, options.height),
+            plan.open_fps or options.fps,
+            plan.seconds,
+            SystemClock(),
+        )
+    except (RuntimeError, TimeoutError) as error:
+        raise CommandError(str(error)) from error
+    environment = machine.facts() | {
+        "device": video.device,
+        "dtype": video.dtype,
+        "threads": video.threads,
+        "vlm": {"name": teller.name, "device": teller.device, "dtype": teller.dtype},
+        "load_average_before": list(load_before),
+    }
+    report = _head(plan, "captions") | {"environment": environment, "runs": [found]}
+    return report, [*heading(report), "", *bench_captions.table(found)]
 
 
 def _load(plan: Plan) -> bench_sessions.Load:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from . import cli_options as options
+from .cli_captions import Vlm
 from .errors import CallError
 
 Arrivals = Literal["steady", "bursty"]
@@ -71,6 +72,10 @@ Separate = Annotated[
 Webrtc = Annotated[
     bool, typer.Option("--webrtc", help="A real server and real peers over loopback.")
 ]
+Captions = Annotated[
+    bool,
+    typer.Option("--captions", help="The video with captions and without, in turns."),
+]
 Simulate = Annotated[
     bool,
     typer.Option("--simulate", help="The scheduler's policies over load, on a made-up device."),
@@ -123,6 +128,8 @@ def bench(
     capacity: Capacity = False,
     separate: Separate = False,
     webrtc: Webrtc = False,
+    captions: Captions = False,
+    vlm: Vlm = "tiny",
     simulate: Simulate = False,
     policies: Policies = None,
     loads: Loads = None,
@@ -172,7 +179,7 @@ def _measure(asked: Mapping[str, Any]) -> None:
     from . import bench as command
 
     width, height = options.parse_size(asked["size"] or "256x256")
-    loop = not (asked["arrivals"] or asked["capacity"] or asked["separate"] or asked["webrtc"])
+    loop = not any(asked[mode] for mode in ("arrivals", "capacity", "separate", "webrtc"))
     engine = Options(
         **{name: asked[name] for name in ("pipeline", "device", "dtype", "threads")},
         width=width,
@@ -181,7 +188,8 @@ def _measure(asked: Mapping[str, Any]) -> None:
         settings={"random_weights": True} if asked["random_weights"] else {},
     )
     same = (
-        "sessions", "browser", "report", "capacity", "separate", "webrtc", "seed", "trace"
+        "sessions", "browser", "report", "capacity", "separate", "webrtc", "captions", "vlm",
+        "seed", "trace"
     )  # fmt: skip
     plan = command.Plan(
         options=engine,
