@@ -3,6 +3,7 @@ section 3: a context memory of centroids and a detail memory of whole pictures).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -109,6 +110,12 @@ def _squared(one: Tensor, other: Tensor) -> float:
     return float((one - other).square().sum())
 
 
+def _fitting(pictures: Sequence[Pictures], tokens: int) -> list[Pictures]:
+    """The first of them that have no more than so many tokens together."""
+    ends = itertools.accumulate(len(_whole(one)) for one in pictures)
+    return [one for one, end in zip(pictures, ends, strict=True) if end <= tokens]
+
+
 class ClusteredMemory:
     """Clusters all pictures seen, whatever leaves the cache. A `policy.Recall`.
 
@@ -121,7 +128,8 @@ class ClusteredMemory:
     Beside its centroid a cluster keeps its `candidates` nearest whole pictures; where all together
     take more than `max_bytes`, the furthest of the lightest cluster that has more than one goes,
     then the only one of the lightest. A question gets all centroids and the nearest whole pictures
-    of the `details` heaviest clusters, each at its time.
+    of the `details` heaviest clusters, each at its time; where `tokens` do not hold them, those of
+    the heaviest clusters.
 
     A picture costs the distances to all centroids, however long the stream is.
     """
@@ -154,18 +162,17 @@ class ClusteredMemory:
         """Pictures were taken when they were seen; words are not this memory's."""
 
     def recall(self, cue: Cue) -> Sequence[Pictures]:
-        found = [self._context(cluster) for cluster in self._clusters] + self._details()
-        return sorted(found, key=lambda pictures: pictures.time)
+        heavy = sorted(self._clusters, key=lambda cluster: (-cluster.weight, cluster.time))
+        context = _fitting([self._context(cluster) for cluster in heavy], self._sizes.tokens // 3)
+        stored = [cluster.candidates[0].picture for cluster in heavy if cluster.candidates]
+        left = self._sizes.tokens - sum(len(_whole(one)) for one in context)
+        details = _fitting(stored[: self._sizes.details], left)
+        return sorted([*context, *details], key=lambda pictures: pictures.time)
 
     def _context(self, cluster: Cluster) -> Pictures:
         assert self._grid is not None
         features = cluster.centroid.to(self._dtype)
         return Pictures(features, (1, *self._grid), cluster.turn, cluster.time, self._seconds)
-
-    def _details(self) -> list[Pictures]:
-        held = [cluster for cluster in self._clusters if cluster.candidates]
-        heavy = sorted(held, key=lambda cluster: (-cluster.weight, cluster.time))
-        return [cluster.candidates[0].picture for cluster in heavy[: self._sizes.details]]
 
     def _add(self, picture: Pictures) -> None:
         # Pictures of another shape are pooled to the shape of the first one.

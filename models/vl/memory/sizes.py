@@ -108,12 +108,15 @@ class ClusterSizes:
         details: whole pictures (DAM) that come back, those of the heaviest clusters.
         candidates: whole pictures that are stored for each cluster.
         max_bytes: of all stored whole pictures.
+        tokens: of everything that comes back, at most; centroids take a third at most (the best
+            split of Flash-VStream's ablation), where pictures are too large for all.
     """
 
     clusters: int
     details: int
     candidates: int
     max_bytes: int
+    tokens: int
 
     def __post_init__(self) -> None:
         if self.clusters < 1 or not 0 <= self.details <= self.clusters or self.candidates < 1:
@@ -156,6 +159,11 @@ class MemorySizes:
     last_pictures: int = 4
     target_start: int = 0
 
+    @property
+    def recalled(self) -> int:
+        """Most tokens that a question gets back under any policy."""
+        return max(self.timed.tokens, self.clusters.tokens, self.retrieval.tokens)
+
 
 STREAMING_VLM = WindowSizes(vision_turns=16, text_turns=16, memo_first=512, memo_last=512)
 """As released: arXiv 2510.09608, streaming_vlm/inference/inference.py."""
@@ -165,18 +173,20 @@ RELEASED_SIZES = MemorySizes(
     sinks=SinkSizes(first=4, last=8192),
     archive=ArchiveSizes(max_bytes=2048 * _MIB),
     timed=TimedSizes(pictures=8, tokens=6144, around=8.0),
-    clusters=ClusterSizes(clusters=60, details=30, candidates=1, max_bytes=256 * _MIB),
+    clusters=ClusterSizes(
+        clusters=60, details=30, candidates=1, max_bytes=256 * _MIB, tokens=11_520
+    ),
     retrieval=RetrievalSizes(planes=32, distance=7, mass=0.3, tokens=6144),
 )
-"""For Qwen2.5-VL checkpoints. Clusters as Flash-VStream v2 (60 centroids, 30 whole pictures),
-hashes and mass as V-Rex; the others fit what comes back into a prefill-free second."""
+"""For Qwen2.5-VL checkpoints. Clusters as Flash-VStream v2 (60 centroids, 30 whole pictures, 11,520
+tokens), hashes and mass as V-Rex; time and keys bring back eight pictures of 720p at most."""
 
 TINY_SIZES = MemorySizes(
     window=WindowSizes(vision_turns=16, text_turns=100, memo_first=0, memo_last=0),
     sinks=SinkSizes(first=4, last=512),
     archive=ArchiveSizes(max_bytes=32 * _MIB),
     timed=TimedSizes(pictures=4, tokens=192, around=2.0),
-    clusters=ClusterSizes(clusters=12, details=6, candidates=2, max_bytes=2 * _MIB),
+    clusters=ClusterSizes(clusters=12, details=6, candidates=2, max_bytes=2 * _MIB, tokens=144),
     retrieval=RetrievalSizes(planes=32, distance=7, mass=0.3, tokens=128),
 )
 """For the embedded model, whose captions are a few words and whose picture is 16 tokens. It has no

@@ -18,7 +18,7 @@ from millrace.models.vl.segments import Pictures
 from segment_fakes import picture
 from torch import Tensor
 
-SIZES = ClusterSizes(clusters=4, details=2, candidates=2, max_bytes=1 << 24)
+SIZES = ClusterSizes(clusters=4, details=2, candidates=2, max_bytes=1 << 24, tokens=1000)
 NOW = Cue(1e6, None)
 PASTEL = st.lists(st.integers(-50, 50), min_size=1, max_size=30)
 
@@ -148,6 +148,21 @@ def test_whole_pictures_stay_within_their_bytes(room: int, count: int) -> None:
         stored = [c for one in made.clusters for c in one.candidates]
         assert sum(one.nbytes for one in stored) <= room
     assert len(whole(made)) <= min(SIZES.details, room // 240)
+
+
+@settings(max_examples=20, deadline=None)
+@given(tokens=st.integers(0, 80), count=st.integers(1, 12))
+def test_what_comes_back_is_bounded(tokens: int, count: int) -> None:
+    """Centroids have 4 tokens each and a third of all; whole pictures have 16."""
+    made = ClusteredMemory(replace(SIZES, tokens=tokens))
+    for second in range(count):
+        made.seen(noisy(second))
+    shown = recalled(made)
+    assert sum(len(tensor(one)) for one in shown) <= tokens
+    context = [one for one in shown if one.grid == (1, 2, 2)]
+    assert len(context) == min(count, 4, tokens // 3 // 4)
+    room = (tokens - 4 * len(context)) // 16
+    assert len(shown) - len(context) == min(count, 2, room)
 
 
 def test_whole_pictures_are_those_of_the_heaviest_clusters_at_their_own_times() -> None:

@@ -194,6 +194,9 @@ def test_heaviest_takes_the_fewest_that_reach_the_part() -> None:
         [True, True, False],
     ]
     assert heaviest(mass, 1.0)[0].all()
+    # The part is reached exactly by the first, and of equals the older one is taken.
+    assert heaviest(torch.tensor([0.25, 0.5, 0.25]), 0.5).tolist() == [False, True, False]
+    assert heaviest(torch.tensor([0.25, 0.5, 0.25]), 0.75).tolist() == [True, True, False]
 
 
 def test_what_the_question_points_at_is_found_among_many() -> None:

@@ -37,7 +37,7 @@ SIZES = MemorySizes(
     sinks=SinkSizes(first=4, last=60),
     archive=ArchiveSizes(max_bytes=60_000),
     timed=TimedSizes(pictures=2, tokens=40, around=2.0),
-    clusters=ClusterSizes(clusters=4, details=2, candidates=1, max_bytes=20_000),
+    clusters=ClusterSizes(clusters=4, details=2, candidates=1, max_bytes=20_000, tokens=40),
     retrieval=RetrievalSizes(planes=32, distance=7, mass=0.3, tokens=30),
 )
 WORDS, VISION, PINNED = 8, 6, 6
