@@ -19,26 +19,23 @@ from torch import Tensor
 
 from ...kernels.color import i420_to_rgb
 from ...models.vl.arena import ArenaFull
-from ...models.vl.segments import Pictures, Piece, Words
+from ...models.vl.segments import Pictures, Words
 from ..clock import Clock
 from .alerts import Alert
 from .answering import Answering
-from .choosing import odds, silence_of
-from .host import AlertFired, CaptionEvent, Said
+from .choosing import silence_of
+from .host import CaptionEvent
+from .keeping import forget, instruct
 from .looks import Look
 from .messages import Ask, CloseCaptions, Instruct, OpenCaptions, Request, Unwatch, Watch
 from .model import CaptionModel
 from .passes import Job, Passes
-from .track import Cue, CueKind
+from .ringing import Ringing
 from .viewer import LookBox, Tell, Turn, Viewer, new_viewer
 from .writing import Writing
 
 LATE_S = 2.0
 """Age at which a look is not worth reading any more: the viewer is elsewhere."""
-SHOWN_S = 2.0
-"""Seconds for which a caption stands at least, unless the next one takes its place."""
-WORD_S = 0.3
-"""Seconds of reading that a word adds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +77,7 @@ class CaptionEngine:
         self._taken = taken
         self._passes = Passes(model.reader, model.dialect, model.text)
         self._answering = Answering(model, self._passes, self._go_on)
+        self._ringing = Ringing(model, clock)
         self._arrivals: deque[Arrival] = deque()
         self._viewers: dict[str, Viewer] = {}
         self._boxes: dict[str, LookBox] = {}
@@ -121,7 +119,7 @@ class CaptionEngine:
         for viewer in self._viewers.values():
             if viewer.turn is None:
                 jobs += self._answering.due(viewer)
-                jobs += self._rings(viewer)
+                jobs += self._ringing.due(viewer)
         jobs += self._looks()
         self._passes.read(jobs)
         growing = bool(self._writings)
@@ -185,7 +183,7 @@ class CaptionEngine:
             case Instruct(wish=wish):
                 viewer.wish = wish
                 if viewer.turn is None:
-                    self._instruct(viewer)
+                    instruct(self.model, viewer)
             case CloseCaptions(reason=reason):
                 self._close(viewer.id, reason)
 
@@ -200,30 +198,6 @@ class CaptionEngine:
         self._answering.drop(viewer)
         self.model.reader.close(viewer.stream)
         viewer.tell(CaptionEvent("closed", reason))
-
-    def _instruct(self, viewer: Viewer) -> None:
-        """Put another standing wish in the place of the old one; all else stays."""
-        wish, viewer.wish = viewer.wish, None
-        opening = self.model.dialect.opening(wish or "")
-        new = [words for words in opening if words.kind == "query"]
-        table = [segment for segment in viewer.stream.table if segment.kind != "query"]
-        try:
-            self.model.reader.rearrange(viewer.stream, table)
-            if new:
-                self.model.reader.append([(viewer.stream, [*viewer.owed, *new])])
-                viewer.owed = []
-                self._to_front(viewer)
-        except ArenaFull:
-            viewer.tell(CaptionEvent("error", "no room for another wish at the moment; try again"))
-
-    def _to_front(self, viewer: Viewer) -> None:
-        """The standing wish stands where the opening ends."""
-        table = viewer.stream.table
-        wish = [segment for segment in table if segment.kind == "query"]
-        others = [segment for segment in table if segment.kind != "query"]
-        opening = next((n for n, segment in enumerate(others) if segment.turn >= 0), len(others))
-        table = [*others[:opening], *wish, *others[opening:]]
-        self.model.reader.rearrange(viewer.stream, table)
 
     # ---- turns ---------------------------------------------------------------------------------
 
@@ -320,7 +294,7 @@ class CaptionEngine:
         viewer.words.extend(ids)
         viewer.counts.spoken += 1
         if viewer.recent.news(turn.look.second, text):
-            self._say(viewer, turn.look, text, "caption")
+            viewer.say(self._clock.now(), turn.look, text, "caption")
         elif text:
             viewer.counts.duplicates += 1
         self._end_turn(viewer, silent=False)
@@ -332,60 +306,14 @@ class CaptionEngine:
         said = [Words("footer", dialect.silence, number, second)] if silent else []
         viewer.owed = [*said, *dialect.footer(number, second, silent)]
         viewer.ring = True
-        self._forget(viewer)
+        forget(self.model.reader, viewer)
         now = self._clock.now()
         viewer.turn_ms.add(now, 1e3 * (now - turn.began))
         if viewer.wish is not None:
-            self._instruct(viewer)
-
-    def _forget(self, viewer: Viewer) -> None:
-        """Let go of what the memory policy does not keep."""
-        table = viewer.stream.table
-        kept = viewer.window.keep(table)
-        if len(kept) == len(table) and all(a is b for a, b in zip(kept, table, strict=True)):
-            return
-        viewer.counts.evictions += max(0, len(table) - len(kept))
-        archive = viewer.recall is not None
-        try:
-            left = self.model.reader.rearrange(viewer.stream, kept, archive=archive)
-        except ArenaFull:
-            # Forks hold what would have to be copied. They end soon; the next turn tries again.
-            return
-        if viewer.recall is not None and left:
-            viewer.recall.archived(left)
+            instruct(self.model, viewer)
 
     def _no_room(self, viewer: Viewer) -> None:
         viewer.turn = None
         viewer.counts.no_room += 1
         viewer.gate.forget()
-        self._forget(viewer)
-
-    # ---- what is told --------------------------------------------------------------------------
-
-    def _rings(self, viewer: Viewer) -> list[Job]:
-        """Ask each alert about the turn that ended last, each in a fork of its own."""
-        if not (viewer.ring and viewer.alerts):
-            return []
-        viewer.ring = False
-        jobs = []
-        for alert in viewer.alerts.values():
-            fork = self.model.reader.fork(viewer.stream)
-            words = self.model.dialect.alert(alert.condition, viewer.second)
-            pieces: list[Piece] = [*viewer.owed, *words]
-            close = partial(self.model.reader.close, fork)
-            jobs.append(Job(fork, pieces, partial(self._heard, viewer, alert, fork), close))
-        return jobs
-
-    def _heard(self, viewer: Viewer, alert: Alert, fork: Any, row: Tensor) -> None:
-        self.model.reader.close(fork)
-        dialect, look = self.model.dialect, viewer.looked
-        assert look is not None, "alerts are asked about a turn"
-        if alert.heard(look.second, odds(row, dialect.yes, dialect.no)):
-            self._say(viewer, look, alert.condition, "alert")
-            delay = self._clock.now() - look.captured_at
-            viewer.tell(AlertFired(alert.number, alert.condition, look.second, delay))
-
-    def _say(self, viewer: Viewer, look: Look, text: str, kind: CueKind) -> None:
-        end = look.second + max(SHOWN_S, look.end - look.second + WORD_S * len(text.split()))
-        cue = Cue(next(viewer.cue_ids), look.second, end, text, kind)
-        viewer.tell(Said(cue, self._clock.now() - look.captured_at))
+        forget(self.model.reader, viewer)

@@ -37,14 +37,12 @@ class Ask:
     """Attributes:
     number: the asker's.
     at: second of the stream that it is about, where the asker named one.
-    asked_at: by the clock.
     """
 
     session: str
     number: int
     text: str
     at: float | None
-    asked_at: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ class FileCaptions:
         """
         text = checked("question", question, MAX_QUESTION)
         self._numbers += 1
-        self._engine.request(Ask(SESSION, self._numbers, text, at, 0.0))
+        self._engine.request(Ask(SESSION, self._numbers, text, at))
         done = False
         while not done:
             self._engine.tick()

@@ -153,10 +153,9 @@ class HostedCaptions:
                     f"{MAX_QUESTIONS} questions are being answered; wait for one of them"
                 )
             number = next(self._numbers)
-            now = self._clock.now()
-            self._open[number] = now
+            self._open[number] = self._clock.now()
             self._asked += 1
-        self._link.send(self, Ask(self.id, number, text, at, now))
+        self._link.send(self, Ask(self.id, number, text, at))
         return number
 
     def watch(self, condition: str) -> int:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from ...models.vl.segments import Words
 from ..telemetry import Window as Values
 from .alerts import Alert
-from .host import CaptionConfig, Telling
+from .host import CaptionConfig, Said, Telling
 from .looks import Look
 from .model import CaptionModel
 from .questions import Conversation, Question
 from .speaking import ChangeGate, RecentCaptions, Voice
+from .track import Cue, CueKind
 from .writing import Writing
 
 if TYPE_CHECKING:
@@ -27,6 +28,11 @@ STATS_S = 600.0
 """How far back percentiles look."""
 MAX_TURNS = 8192
 """Turns whose times are known, for questions about the past."""
+
+SHOWN_S = 2.0
+"""Seconds for which a caption stands at least, unless the next one takes its place."""
+WORD_S = 0.3
+"""Seconds of reading that a word adds."""
 
 Tell = Callable[[Telling], None]
 
@@ -120,6 +126,12 @@ class Viewer:
     cue_ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     counts: Counts = field(default_factory=Counts)
     turn_ms: Values = field(default_factory=lambda: Values(STATS_S))
+
+    def say(self, now: float, look: Look, text: str, kind: CueKind) -> None:
+        """Tell a cue about a look."""
+        end = look.second + max(SHOWN_S, look.end - look.second + WORD_S * len(text.split()))
+        cue = Cue(next(self.cue_ids), look.second, end, text, kind)
+        self.tell(Said(cue, now - look.captured_at))
 
     def stats(self, now: float) -> Mapping[str, Any]:
         p50, p95 = self.turn_ms.percentiles(now, (0.5, 0.95))

@@ -94,7 +94,7 @@ def test_without_a_worker_wishes_come_back_and_looks_wait() -> None:
     out = Courier(lambda wish: (lost.append(wish), done.set())[1])  # type: ignore[func-returns-value]
     out.start()
     out.look("a", look(0.0))
-    question = Ask("a", 1, "what", None, 0.0)
+    question = Ask("a", 1, "what", None)
     out.post(question)
     assert done.wait(60) and lost == [question]
     worker = FakeWorker()

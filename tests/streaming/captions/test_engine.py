@@ -49,7 +49,7 @@ class Bench:
         return alone
 
     def ask(self, text: str = "what", id: str = "a", at: float | None = None, n: int = 1) -> None:
-        self.engine.request(Ask(id, n, text, at, self.clock.now()))
+        self.engine.request(Ask(id, n, text, at))
 
     def looks(self, plan: list[int]) -> list[Look]:
         """A look for each second, as captured now."""
