@@ -131,7 +131,7 @@ class Sound:
         if not sent.output.repeated:
             frame = sent.output.frame
             left = self._origin + sent.pts / RTP_RATE
-            self.sync.of_pictures.say(self._pictures.captured(0))
+            self.sync.of_pictures.say(self._pictures.captured(0), left)
             self.sync.picture(frame.pts / RTP_RATE, frame.captured_at, left)
             self._aim()
 
@@ -149,7 +149,7 @@ class Sound:
     def _take(self, pts: int, samples: Samples) -> None:
         now = self._clock.now()
         self._came += len(samples)
-        self.sync.of_sound.say(self._stamps.captured(0))
+        self.sync.of_sound.say(self._stamps.captured(0), now)
         self.sync.sound((pts + len(samples)) / RATE, now)
         self._aim()
         self._playout.put(pts, samples, now)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from .audio_line import BLOCK, MOST_CUT, RATE, Line, Samples, best_cut, blended, loudness, spliced
 
-LEAD_S = 0.04
+LEAD_S = 0.06
 """How long before its stamp a block leaves when it can; about what a browser's buffer holds."""
-PATIENCE_S, MOST_PATIENCE_S = 0.2, 1.5
+PATIENCE_S, MOST_PATIENCE_S = 0.2, 0.5
 """How long after that a block waits for its sound: at first, and at most, for sound that always
 comes late."""
 QUIET = 200.0

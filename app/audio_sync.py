@@ -9,9 +9,13 @@ PICTURES = 90
 """Pictures over which their delay is smoothed (median): 3 s at 30 a second."""
 PIECES = 100
 """Pieces of sound over which the way from their stamps to their arrival is: 2 s."""
-REPORTS = 8
-"""Reports of the source of which the earliest counts: some say when they were sent, not when what
-they speak of was captured, so they err to the late side only."""
+REPORTS_S = 3.0
+"""Of the source's reports of so many seconds the earliest counts: some say when they were sent, not
+when what they speak of was captured, so they err to the late side only. Not longer, because the
+sound's stamps slip where a busy source lets samples go."""
+DRAG_S = 0.15
+"""Sound that comes later than its picture may make a browser hold the picture back by so much; what
+is more than that the sound lags, as the picture's latency comes first."""
 BELIEVED_S = 1.0
 """A source whose own clocks put sound and picture further apart than that, against what arrives, is
 taken to have no common clock."""
@@ -21,16 +25,18 @@ class Zero:
     """When stamp 0 of a track was captured, on the source's clock, as its reports say."""
 
     def __init__(self) -> None:
-        self._said: deque[float] = deque(maxlen=REPORTS)
+        self._said: deque[tuple[float, float]] = deque(maxlen=16)
 
-    def say(self, seconds: float | None) -> None:
+    def say(self, seconds: float | None, now: float) -> None:
         """What the last report says; None before the first."""
-        if seconds is not None and (not self._said or self._said[-1] != seconds):
-            self._said.append(seconds)
+        if seconds is not None and (not self._said or self._said[-1][1] != seconds):
+            self._said.append((now, seconds))
+            while self._said[0][0] < now - REPORTS_S:
+                self._said.popleft()
 
     @property
     def seconds(self) -> float | None:
-        return min(self._said) if self._said else None
+        return min((seconds for _, seconds in self._said), default=None)
 
 
 class Sync:
@@ -64,7 +70,13 @@ class Sync:
         return median(self._delays) if self._delays else None
 
     def shift(self) -> float | None:
-        """When the picture of the sound's stamp 0 left; None before the first picture and sound."""
+        """When the sound's stamp 0 is to leave: when its picture did, but for `DRAG_S`. None before
+        the first picture and sound."""
+        together = self._together()
+        return None if together is None else max(together, median(self._arriving) - DRAG_S)
+
+    def _together(self) -> float | None:
+        """When the picture of the sound's stamp 0 left."""
         if not self._arriving or not self._delays:
             return None
         by_arrival = median(self._arriving) + median(self._delays)
@@ -77,5 +89,5 @@ class Sync:
     def arrival(self) -> float | None:
         """When the picture of the sound's stamp 0 arrived: what is heard is told on the pictures'
         time line."""
-        shift, delay = self.shift(), self.delay
-        return None if shift is None or delay is None else shift - delay
+        together, delay = self._together(), self.delay
+        return None if together is None or delay is None else together - delay
