@@ -31,7 +31,7 @@ SPEC: DiTSpec = replace(
     stem=ConvStemSpec(width=8, stem_blocks=1, head_blocks=1),
     ring=RingSpec(sinks=1, window=2, positions="relative", sink_threshold=None),
 )
-CHUNKS = 9  # sink, window and chunk fill after 4
+CHUNKS = 7  # sink, window and chunk fill after 4
 
 
 @pytest.fixture(scope="module")
