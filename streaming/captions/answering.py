@@ -13,7 +13,7 @@ from .host import AnswerPart
 from .messages import Ask
 from .model import CaptionModel
 from .passes import Job, Passes
-from .questions import Question, snapped
+from .questions import Question, shown
 from .viewer import Viewer
 from .writing import Writing
 
@@ -70,11 +70,11 @@ class Answering:
             ArenaFull: for that there is no room.
         """
         model, dialect = self._model, self._model.dialect
-        question.now = viewer.second
+        question.now = viewer.now
         question.fork = model.reader.fork(viewer.stream)
         question.span = self._span(viewer, question)
         period = model.info.look.period
-        span = snapped(question.span, tuple(viewer.turns), period) if question.span else None
+        span = shown(question.span, tuple(viewer.turns), period) if question.span else None
         question.words = dialect.question(question.text, question.now, span)
         if viewer.recall is not None:
             queries = None
@@ -104,7 +104,7 @@ class Answering:
         named = self._model.span(question.text, now)
         if named is None:
             return None
-        start, end = (min(max(0.0, second), now + period) for second in named)
+        start, end = (min(max(0.0, second), now) for second in named)
         return start, max(start, end)
 
     def _read(self, viewer: Viewer, question: Question, row: Tensor) -> None:

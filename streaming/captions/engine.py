@@ -235,7 +235,7 @@ class CaptionEngine:
         if self._clock.now() - look.captured_at > self._late:
             viewer.counts.late += 1
             return None
-        viewer.second = look.second
+        viewer.now = look.end
         if not viewer.gate.passes(look):
             viewer.counts.unchanged += 1
             viewer.voice.quiet()

@@ -4,7 +4,7 @@ brings back, is read by the model, and answered token by token. No torch here.""
 from __future__ import annotations
 
 import re
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -93,11 +93,12 @@ def leans_back(text: str) -> bool:
     return len(words) <= SHORT or _LEANS.search(text.strip()) is not None
 
 
-def snapped(
+def shown(
     span: tuple[float, float], turns: Sequence[float], period: float
 ) -> tuple[float, float] | None:
-    """The part of the past that shows a span. Turns in which the picture stood still were not read:
-    the last one before them shows what they would have. None where there is no turn at all.
+    """The part of the past that shows a span: itself, if a turn of it was read. Turns in which the
+    picture stood still were not: then the last one before the span shows what it would. None where
+    there is no turn at all.
 
     Args:
         turns: seconds at which the turns that were read begin, ascending.
@@ -105,6 +106,8 @@ def snapped(
     """
     if not turns:
         return None
-    first = max(0, bisect_right(turns, span[0]) - 1)
-    last = max(first, bisect_left(turns, span[1]) - 1)
-    return turns[first], max(turns[first], min(span[1], turns[last] + period))
+    after = bisect_left(turns, span[0] - period / 2)
+    if after < len(turns) and turns[after] <= span[1]:
+        return span
+    nearest = turns[max(0, after - 1)]
+    return nearest, nearest

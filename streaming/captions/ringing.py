@@ -34,7 +34,7 @@ class Ringing:
     def _put(self, viewer: Viewer, alert: Alert) -> Job:
         reader = self._model.reader
         fork = reader.fork(viewer.stream)
-        words = self._model.dialect.alert(alert.condition, viewer.second)
+        words = self._model.dialect.alert(alert.condition, viewer.now)
         heard = partial(self._heard, viewer, alert, fork)
         return Job(fork, [*viewer.owed, *words], heard, partial(reader.close, fork))
 

@@ -95,7 +95,7 @@ class Viewer:
             nothing: the model would say nothing between them.
         turn: the one that is being read or spoken about; None between two turns.
         looked: the look that was read last.
-        second: of the stream, at which the newest look began, read or not.
+        now: second of the stream at which the newest look ended, read or not.
         ring: the alerts have not been asked since the last turn ended.
     """
 
@@ -114,7 +114,7 @@ class Viewer:
     owed: list[Words] = field(default_factory=list)
     turn: Turn | None = None
     looked: Look | None = None
-    second: float = 0.0
+    now: float = 0.0
     turns: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_TURNS))
     ring: bool = False
     alerts: dict[int, Alert] = field(default_factory=dict)

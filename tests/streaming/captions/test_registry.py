@@ -53,7 +53,7 @@ def test_a_released_folder_tells_and_answers(released: Path) -> None:
         parts = list(file.ask("what happened 2 seconds ago?"))
         stats: Any = file.stats()
     assert stats["turns"] == 3
-    assert parts[-1].done and parts[-1].span == (0.0, 1.0)
+    assert parts[-1].done and parts[-1].span == (0.0, 1.5)
 
 
 def test_what_does_not_fit_says_how_much_is_missing(
