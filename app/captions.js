@@ -201,7 +201,7 @@ export class Captions {
     const { info } = this;
     this.find('told-model').hidden = !info;
     if (!info) return;
-    this.find('told-model').textContent = text.whatItCan(info.title);
+    this.find('told-model').textContent = text.whatItCan(info.name);
     this.find('about-title').textContent = info.title;
     this.find('about-where').textContent = text.where(info);
     const sentences = [...info.limits, ...info.choices];

@@ -16,22 +16,30 @@ class Model:
     Attributes:
         name: as written on the command line.
         about: one line on what it does.
-        prefix: its shipped files are those of the manifest that start with this; empty for none.
+        prefixes: its shipped files are those of the manifest that start with one of these.
+        option: where its name is given.
     """
 
     name: str
     about: str
-    prefix: str
+    prefixes: tuple[str, ...] = ()
+    option: str = "--model"
 
     def files(self) -> tuple[assets.Asset, ...]:
-        if not self.prefix:
-            return ()
-        return tuple(a for n, a in sorted(assets.manifest().items()) if n.startswith(self.prefix))
+        found = sorted(assets.manifest().items())
+        return tuple(asset for name, asset in found if name.startswith(self.prefixes))
 
 
 MODELS = (
-    Model("tiny", "restyles video on a CPU; learned a fixed set of looks; shipped", "tiny"),
-    Model("passthrough", "returns every picture unchanged; tests transport", ""),
+    Model(
+        "tiny",
+        "restyles video on a CPU; learned a fixed set of looks; shipped",
+        ("tiny_video", "tiny_prompts"),
+    ),
+    Model("passthrough", "returns every picture unchanged; tests transport"),
+    Model(
+        "tiny", "tells what happens and answers questions on a CPU; shipped", ("tiny_vl",), "--vlm"
+    ),
 )
 
 
@@ -39,15 +47,20 @@ def show(as_json: bool) -> None:
     """Print the models and their files."""
     if as_json:
         rows = [
-            {"name": m.name, "about": m.about, "files": [asdict(a) for a in m.files()]}
+            {
+                "name": m.name,
+                "option": m.option,
+                "about": m.about,
+                "files": [asdict(a) for a in m.files()],
+            }
             for m in MODELS
         ]
         print(json.dumps(rows, indent=2))
         return
     for model in MODELS:
-        print(f"{model.name:<12} {model.about}")
+        print(f"{f'{model.option} {model.name}':<20} {model.about}")
         for asset in model.files():
-            print(f"{'':<12} {asset.name}  {asset.bytes / 1e6:.1f} MB  {asset.licence}")
+            print(f"{'':<20} {asset.name}  {asset.bytes / 1e6:.1f} MB  {asset.licence}")
 
 
 def pull(name: str) -> None:
@@ -58,7 +71,7 @@ def pull(name: str) -> None:
     """
     if any(model.name == name for model in MODELS):
         raise CallError(f"{name} comes with millrace and needs no download; run it at once")
-    known = ", ".join(model.name for model in MODELS)
+    known = ", ".join(dict.fromkeys(model.name for model in MODELS))
     raise CallError(
         f"{name}: no such model. This version runs {known}, which need no download; "
         "larger models come with later versions"

@@ -178,6 +178,10 @@ def stylize(
     audio: Annotated[
         bool, typer.Option("--audio/--no-audio", help="Carry the sound of IN over.")
     ] = True,
+    captions: Annotated[
+        bool, typer.Option("--captions", help="Write captions beside OUT, as WebVTT.")
+    ] = False,
+    vlm: cli_captions.Vlm = "tiny",
     as_json: options.AsJson = False,
 ) -> None:
     """Restyle a file; OUT is replaced only when all of it is done."""
@@ -194,6 +198,7 @@ def stylize(
         texts=options.parse_settings(settings or []),
         keep_going=keep_going,
         sound=audio,
+        vlm=vlm if captions else "",
     )
     command.run(job, as_json)
 

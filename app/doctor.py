@@ -35,6 +35,7 @@ def examine(fresh: bool = False) -> dict[str, Any]:
     return machine.facts() | {
         "torch": torch_facts(),
         "chosen": chosen,
+        "captions": caption_facts(),
         "codecs": machine.codecs(),
         "browser": machine.browser(),
         "assets": asset_state(),
@@ -75,6 +76,20 @@ def torch_facts() -> dict[str, Any]:
     }
 
 
+def caption_facts() -> dict[str, Any]:
+    """Which language model would tell about the pictures here, and whether it can."""
+    from ..models.vl import tiny_vl
+    from ..streaming.captions.registry import device_for
+
+    device, why = device_for("auto")
+    try:
+        assets.path(tiny_vl.WEIGHTS)
+        state = "ok"
+    except assets.AssetError as error:
+        state = str(error)
+    return {"vlm": "tiny", "title": tiny_vl.TITLE, "device": device, "why": why, "weights": state}
+
+
 def asset_state() -> dict[str, str]:
     """ "ok" or what is wrong, for each shipped file."""
     state = {}
@@ -107,5 +122,8 @@ def lines(report: Mapping[str, Any]) -> list[str]:
         ("switches", " ".join(f"{k}={v}" for k, v in report["switches"].items()) or "none set"),
         ("files", "; ".join(broken) or f"{len(report['assets'])} shipped files intact"),
     ]
+    told = report["captions"]
+    trouble = "" if told["weights"] == "ok" else f"; {told['weights']}"
+    rows.append(("captions", f"{told['title']} (--vlm {told['vlm']}){trouble}. {told['why']}"))
     chosen = [("chosen", reason) for reason in report["chosen"]["reasons"]]
     return [f"{name:<10} {text}" for name, text in rows + chosen]

@@ -24,6 +24,7 @@ from . import control_values, files_out, geometry, local_engine
 from .errors import CallError, CommandError, Interrupted
 from .files import BrokenInput, VideoFile, planes_of
 from .geometry import Geometry, Size
+from .told_files import TrackBeside
 
 EARLY_SHARE = 0.05
 """A file that ends this share (and a second) before its header says is reported as cut off."""
@@ -41,6 +42,7 @@ class Job:
         texts: further controls as typed, read by the model's schema.
         keep_going: leave damaged places of the source out instead of stopping there.
         sound: carry the source's sound over.
+        vlm: which language model writes captions beside the target; "" for none.
     """
 
     source: Path
@@ -51,6 +53,7 @@ class Job:
     texts: Mapping[str, str]
     keep_going: bool
     sound: bool = True
+    vlm: str = ""
 
 
 def run(job: Job, as_json: bool) -> None:
@@ -65,6 +68,8 @@ def run(job: Job, as_json: bool) -> None:
     with VideoFile(job.source, job.keep_going) as video:
         if job.target.exists() and job.target.samefile(job.source):
             raise CallError(f"{job.target} is the input itself; name another output")
+        if job.vlm and job.target.suffix.lower() in files_out.IMAGE:
+            raise CallError(f"{job.target} is a picture and has no captions; leave --captions out")
         built = local_engine.start(job.options, clock)
         work = Work(job, video, built, clock)
         report = work.image() if job.target.suffix.lower() in files_out.IMAGE else work.video()
@@ -93,6 +98,9 @@ class Work:
         self._broken: BrokenInput | None = None
         self._said: Mapping[str, Any] = {}
         self._began = clock.now()
+        self._telling = (
+            TrackBeside(job.vlm, job.options.device, built.info.threads) if job.vlm else None
+        )
         info = built.info.pipeline
         try:
             self._controls = Controls.defaults(info.controls).changed(
@@ -137,7 +145,8 @@ class Work:
                 ) from error
         if self._broken is not None:
             raise BrokenInput(f"{self._broken}; {_left(writer.keep_partial())}") from self._broken
-        return self._report(count, writer.notes)
+        told = [] if self._telling is None else [self._telling.write(self._job.target)]
+        return self._report(count, [*writer.notes, *told])
 
     def image(self) -> dict[str, Any]:
         """Write one picture; returns the report."""
@@ -159,7 +168,10 @@ class Work:
                 self._stamps[index] = item.pts
                 stacked = self._geometry.prepare(planes_of(item.image, self._geometry))
                 pts = round(item.seconds * PTS_RATE)
-                yield Frame(stacked, *self._geometry.padded, pts, self._clock.now(), index)
+                frame = Frame(stacked, *self._geometry.padded, pts, self._clock.now(), index)
+                if self._telling is not None:
+                    self._telling.see(frame)
+                yield frame
         except BrokenInput as error:
             self._broken = error
 

@@ -174,6 +174,36 @@ def ask(job: Job, question: str, at: float | None, as_json: bool) -> None:
     print(f"  (seen from {clock_time(span[0])} to {clock_time(span[1])})" if span else "")
 
 
+class TrackBeside:
+    """Captions of a file that is being restyled, written beside the result.
+
+    Args:
+        vlm: which language model tells.
+        threads: of the processor, shared with the model that restyles.
+
+    Raises:
+        CallError, CommandError: see `load`.
+    """
+
+    def __init__(self, vlm: str, device: str, threads: int) -> None:
+        model = load(CaptionOptions(vlm, device, threads=threads, max_sessions=1))
+        from ..streaming.captions.offline import FileCaptions
+
+        self._file = FileCaptions(model)
+        self._cues: list[Cue] = []
+
+    def see(self, frame: Frame) -> None:
+        """The next picture of the source."""
+        self._cues += [told.cue for told in self._file.see(frame) if isinstance(told, Said)]
+
+    def write(self, target: Path) -> str:
+        """All captions as WebVTT, under the result's name; returns a note of it."""
+        self._cues += [told.cue for told in self._file.end() if isinstance(told, Said)]
+        place = target.with_suffix(".vtt")
+        reports.write(track.webvtt(self._cues), str(place))
+        return f"{len(self._cues)} captions in {place}"
+
+
 @contextlib.contextmanager
 def _reading(job: Job) -> Iterator[tuple[VideoFile, tqdm[Any]]]:
     """The opened file and a bar over its seconds.

@@ -90,7 +90,7 @@ export const captionText = {
   showPicture: 'Show the picture',
   showPictureOf: (time) => `${time}, show the picture`,
   showSpan: (start, end) => `Seen from ${start} to ${end}; show the pictures`,
-  whatItCan: (title) => `What ${title} can tell`,
+  whatItCan: (name) => `What “${name}” can tell`,
   where: ({ device, dtype, period, memory }) =>
     `Runs on ${device} in ${dtype}. It looks every ${seconds(period)} and can be asked about the ` +
     `last ${span(memory)}.`,

@@ -210,7 +210,7 @@ def test_states_are_told_in_words(viewer: Viewer, host: FakeCaptionHost) -> None
     assert "started again" in viewer.page.locator("[data-part=told-empty]").inner_text()
     session.interrupt(down=False)
     viewer.shows("document.querySelector('.mr-under').dataset.told === 'live'")
-    viewer.page.get_by_role("button", name="What Fake teller can tell").click()
+    viewer.page.get_by_role("button", name="What “fake” can tell").click()
     about = viewer.page.locator("#mr-told-about")
     assert "It cannot read." in about.inner_text() and "last 5 minutes" in about.inner_text()
     viewer.page.keyboard.press("Escape")

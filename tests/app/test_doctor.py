@@ -27,6 +27,7 @@ def test_the_report_has_every_part_and_reads_as_text(
     chosen = report["chosen"]
     assert chosen["dtype"] in ("float32", "bfloat16") and chosen["threads"] >= 1
     assert len(chosen["reasons"]) >= 4
+    assert report["captions"]["vlm"] == "tiny" and report["captions"]["why"]
     assert list(tmp_path.rglob("*.json")), "the measurement is kept"
     text = "\n".join(doctor.lines(report))
     for word in ("processor", "torch", "codecs", "browser", "Data type", "Threads"):
@@ -49,15 +50,21 @@ def test_missing_things_are_named() -> None:
         "switches": {},
         "assets": {"a": "a is missing"},
         "chosen": {"reasons": ["Because."]},
+        "captions": {"vlm": "v", "title": "Teller", "weights": "gone", "why": "On a CPU."},
     }
     text = "\n".join(doctor.lines(report))
-    for words in ("missing: libvpx", "no Chromium", "a is missing", "1.5 of 2 cores", "Because."):
+    told = "Teller (--vlm v); gone. On a CPU."
+    for words in ("missing: libvpx", "no Chromium", "a is missing", "1.5 of 2 cores", told):
         assert words in text
 
 
 def test_models_are_listed_and_verified(capsys: pytest.CaptureFixture[str]) -> None:
     catalog.show(as_json=True)
-    assert [row["name"] for row in json.loads(capsys.readouterr().out)] == ["tiny", "passthrough"]
+    assert [(row["option"], row["name"]) for row in json.loads(capsys.readouterr().out)] == [
+        ("--model", "tiny"),
+        ("--model", "passthrough"),
+        ("--vlm", "tiny"),
+    ]
     catalog.show(as_json=False)
     assert "tiny" in capsys.readouterr().out
     catalog.verify(as_json=True)

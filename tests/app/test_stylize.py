@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from millrace import assets
 from millrace.app import cli
+from millrace.streaming.captions.track import parse_webvtt
 
 QUICK = ("--device", "cpu", "--dtype", "float32", "--threads", "1")
 MODELS = """
@@ -214,3 +215,16 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, video: Path) -> None:
     assert done.returncode == 1
     assert "cannot be written: File too large" in done.stderr
     assert not left(tmp_path)
+
+
+def test_captions_are_written_beside_the_result(
+    video: Path, tmp_path: Path, stylize: Callable[..., tuple[int, str, str]]
+) -> None:
+    told = ("--captions", "--vlm", "caption_fakes:build")
+    model = ("--model", "stylize_models:Negative")
+    code, out, _ = stylize(video, tmp_path / "out.mp4", *model, *told)
+    assert code == 0 and "captions in" in out
+    (cue, *_) = parse_webvtt((tmp_path / "out.vtt").read_text("utf-8"))
+    assert cue.start == 0 and cue.text.startswith("the picture is now level")
+    code, _, errors = stylize(video, tmp_path / "out.png", *model, *told)
+    assert code == 2 and "leave --captions out" in errors
