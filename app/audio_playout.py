@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from .audio_line import BLOCK, MOST_CUT, RATE, Line, Samples, best_cut, blended, loudness, spliced
 
-LEAD_S = 0.06
-"""How long before its stamp a block leaves when it can; about what a browser's buffer holds."""
+LEAD_S = 0.1
+"""How long before its stamp a block leaves when it can: a browser's buffer holds 60 to 100 ms, and
+would hold the picture back for what is missing."""
 PATIENCE_S, MOST_PATIENCE_S = 0.2, 0.5
 """How long after that a block waits for its sound: at first, and at most, for sound that always
 comes late."""

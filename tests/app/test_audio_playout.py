@@ -139,7 +139,7 @@ class Stage:
         way: of the sound, seconds from capture until it is here.
     """
 
-    delay: float = 0.2
+    delay: float = 0.3
     way: float = 0.05
     level: float = 9000
     playout: Playout = field(default_factory=lambda: Playout(origin=0.0))
@@ -299,7 +299,7 @@ def test_reports_that_are_late_count_less_than_the_earliest() -> None:
     for at, late in enumerate((0.2, 0.0, 0.4)):
         sync.of_sound.say(7.0 + late, 100.0 + at)
     assert sync.shift() == pytest.approx(100.1)
-    sync.of_sound.say(7.45, 104.0)
+    sync.of_sound.say(7.45, 106.0)
     assert sync.shift() == pytest.approx(100.55), "but not for ever: a source's stamps may slip"
 
 
