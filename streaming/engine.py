@@ -130,6 +130,8 @@ class Engine:
                 flush = flush_job(session, session.controls)
                 self._retire(self._launch([flush], Round(Plan(), [])))
             self._retire()
+            if session.id not in self._sessions:
+                continue  # it failed on the way
             parcel = self._guard([session], "save", partial(pack, self._pipeline, session))
             if parking is not None and parcel is not None:
                 parking(parcel)

@@ -88,6 +88,8 @@ class Fleet:
         with self._changed:
             why = self._settle_in(ticket)
             self._tickets[session.id] = ticket
+            if ticket.member is None:
+                self._changed.notify_all()  # a lone device's fleet sleeps while nobody waits
         if ticket.member is None:
             self._tell_queue(why)
         else:

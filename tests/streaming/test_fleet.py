@@ -251,6 +251,17 @@ def test_where_all_memory_is_full_newcomers_wait_until_some_is_free(
 
 
 @pytest.mark.slow
+def test_who_waits_for_a_lone_device_gets_in_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    with running("cpu", max_sessions=2, queue=2) as fleet:
+        remember(monkeypatch, fleet, {"cpu": 0.02})
+        guest, viewer = enter(fleet)
+        assert guest.state == "queued"
+        remember(monkeypatch, fleet, {"cpu": 0.5})
+        viewer.wait_for(lambda: viewer.kinds[-1] == "live")
+        leave((guest, viewer))
+
+
+@pytest.mark.slow
 def test_a_worker_says_how_much_memory_is_free(pair: Fleet) -> None:
     guest = enter(pair)
     hosts = [member.host for member in pair._muster.members]
