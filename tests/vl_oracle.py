@@ -7,8 +7,12 @@ from typing import Any
 import torch
 from millrace.models.vl.model import VLModel
 from millrace.models.vl.specs import TextSpec, VisionSpec, VLSpec
+from millrace.models.vl.twin import config_of as oracle_config
+from millrace.models.vl.twin import released
 from torch import Tensor, nn
-from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from transformers import Qwen2_5_VLForConditionalGeneration
+
+__all__ = ["oracle_config", "pair", "randomize", "released", "small_spec"]
 
 
 def small_spec(layers: int = 4, tied: bool = False) -> VLSpec:
@@ -47,47 +51,6 @@ def small_spec(layers: int = 4, tied: bool = False) -> VLSpec:
             tokens_per_second=2.0,
         ),
     )
-
-
-def oracle_config(spec: VLSpec) -> Qwen2_5_VLConfig:
-    """What transformers calls this spec."""
-    vision, text = spec.vision, spec.text
-    return Qwen2_5_VLConfig(
-        text_config={
-            "hidden_size": text.dim,
-            "intermediate_size": text.ffn_dim,
-            "num_hidden_layers": text.layers,
-            "num_attention_heads": text.heads,
-            "num_key_value_heads": text.kv_heads,
-            "vocab_size": text.vocab,
-            "rms_norm_eps": text.eps,
-            "tie_word_embeddings": text.tied,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": text.rope_theta,
-                "mrope_section": list(text.rope_sections),
-            },
-        },
-        vision_config={
-            "hidden_size": vision.dim,
-            "intermediate_size": vision.ffn_dim,
-            "num_heads": vision.heads,
-            "depth": vision.layers,
-            "patch_size": vision.patch,
-            "temporal_patch_size": vision.frames,
-            "spatial_merge_size": vision.merge,
-            "window_size": vision.window,
-            "fullatt_block_indexes": list(vision.full_layers),
-            "out_hidden_size": vision.out_dim,
-            "tokens_per_second": int(text.tokens_per_second),
-        },
-        tie_word_embeddings=text.tied,
-    )
-
-
-def released(name: str) -> str:
-    """A name of transformers 5 as the released files have it."""
-    return name.replace("model.visual.", "visual.").replace("model.language_model.", "model.")
 
 
 def randomize(module: nn.Module, seed: int = 0, scale: float = 0.15) -> None:

@@ -112,7 +112,7 @@ class _Twins:
                 # Large enough for attention to choose; norms stay near one.
                 weight.normal_(0, 0.15, generator=generator)
                 if "norm" in name or "ln_q" in name:
-                    weight += 1
+                    weight.add_(1)
         self.readers = []
         for kind in (dtype, torch.float64):
             one = VLModel(spec)

@@ -1,0 +1,326 @@
+"""Speed of a shape with random weights, beside transformers in the same run.
+
+`python -m millrace.models.vl.bench --model qwen2.5-vl-3b --random-weights` reads turns of pictures
+until the window is full and goes on for some turns more, of which it tells the milliseconds of a
+token and of a second of video. `--layers 2 --vision-layers 2` makes it small enough for a laptop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .model import VLModel
+from .segments import Pictures, Segment, Words
+from .specs import RELEASED, TINY_VL, VisionSpec, VLSpec
+from .stream import Stream, StreamingVL
+from .twin import twin_of
+
+PUBLISHED = "StreamingVLM, 7B on one H100: 50 ms a token, 8 frames a second (arXiv 2510.09608)"
+SYSTEM, HEADER, TEXT = 24, 12, 1024
+"""Words before all turns, of a turn's header, and most words of old captions that are kept."""
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a run reads.
+
+    Attributes:
+        size: height and width of the pictures as the model sees them.
+        window: turns whose pictures stay.
+        turns: that are timed, after the window is full.
+        words: said in each turn.
+        grids: of pictures in each turn of one second.
+    """
+
+    size: tuple[int, int]
+    window: int
+    turns: int
+    words: int
+    grids: int
+
+
+@dataclass(slots=True)
+class Times:
+    """Milliseconds by what took them, only while `counting`."""
+
+    clock: Clock
+    device: torch.device
+    counting: bool = False
+    spent: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        begun = self._now()
+        yield
+        if self.counting:
+            self.spent[name].append(1000 * (self._now() - begun))
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return self.clock()
+
+    def mean(self, name: str) -> float:
+        values = self.spent[name]
+        return sum(values) / len(values)
+
+
+def fit(height: int, width: int, spec: VisionSpec) -> tuple[int, int]:
+    """Sides of a picture as a tower sees it: multiples of its factor, within its pixels."""
+    factor, pixels = spec.factor, height * width
+    rounded: Callable[[float], int]
+    if pixels > spec.max_pixels:
+        scale, rounded = math.sqrt(spec.max_pixels / pixels), math.floor
+    elif pixels < spec.min_pixels:
+        scale, rounded = math.sqrt(spec.min_pixels / pixels), math.ceil
+    else:
+        scale, rounded = 1.0, round
+    tall, broad = (max(1, rounded(side * scale / factor)) * factor for side in (height, width))
+    return tall, broad
+
+
+def random_model(spec: VLSpec, device: torch.device, dtype: torch.dtype) -> VLModel:
+    """A model of random weights, made on its device."""
+    with torch.device("meta"):
+        model = VLModel(spec).to(dtype)
+    model.to_empty(device=device)
+    generator = torch.Generator(device).manual_seed(0)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight.normal_(0, 0.02, generator=generator)
+            if "norm" in name or "ln_q" in name:
+                weight.add_(1)
+    return model.eval().requires_grad_(False)
+
+
+class Ours:
+    """A stream of our own, with a window over its pictures."""
+
+    def __init__(self, model: VLModel, load: Load, times: Times) -> None:
+        spec = model.spec
+        tokens = load.size[0] * load.size[1] // spec.vision.factor**2
+        turn = 2 * HEADER + load.grids * tokens + load.words
+        slots = SYSTEM + TEXT + (load.window + 2) * turn
+        self.load, self.times, self.vocab = load, times, spec.text.vocab
+        self.reader = StreamingVL(model, slots)
+        self.stream: Stream = self.reader.open()
+        self.reader.append([(self.stream, [Words("system", (1,) * SYSTEM, pinned=True)])])
+        self.number = 0
+
+    def turn(self, pictures: Tensor) -> None:
+        """Everything of one second."""
+        load, number, second = self.load, self.number, float(self.number)
+        with self.times.of("second"):
+            with self.times.of("see"):
+                features, grid = self.reader.see(pictures)
+            head = Words("header", (2,) * HEADER, number, second)
+            joined = Pictures(
+                features.flatten(0, 1), (load.grids, *grid[1:]), number, second, 1 / load.grids
+            )
+            with self.times.of("append"):
+                self.reader.append([(self.stream, [head, joined, head])])
+            self.stream.begin("caption", number, second)
+            for word in range(load.words):
+                with self.times.of("token"):
+                    self.reader.step([(self.stream, (number + word) % self.vocab)])
+            with self.times.of("forget"):
+                self.reader.rearrange(self.stream, self._kept())
+        self.number += 1
+
+    def _kept(self) -> list[Segment]:
+        words, kept = 0, []
+        for segment in reversed(self.stream.table):
+            recent = segment.turn > self.number - self.load.window
+            if segment.kind == "vision" or segment.pinned:
+                stays = recent or segment.pinned
+            else:
+                words += segment.length
+                stays = recent or words <= TEXT
+            if stays:
+                kept.append(segment)
+        return kept[::-1]
+
+
+class Theirs:
+    """The same turns by transformers' forward passes over its own growing cache, which is cut back
+    to the length of our window after each turn."""
+
+    def __init__(self, model: VLModel, load: Load, times: Times, held: Stream) -> None:
+        from transformers import DynamicCache
+
+        self.model, self.load, self.times = twin_of(model), load, times
+        self.spec, self.device = model.spec, model.text.weight.device
+        self.cache = DynamicCache(config=self.model.config.get_text_config())
+        self.length = held.length
+        self._read(torch.ones(1, self.length, dtype=torch.int64, device=self.device))
+
+    def turn(self, pictures: Tensor) -> None:
+        """Everything of one second."""
+        grids = self.load.grids
+        with self.times.of("second"):
+            with self.times.of("see"):
+                features = self._see(pictures)
+            head = self._embed(torch.full((1, HEADER), 2, device=self.device))
+            embeds = torch.cat((head, features[None], head), 1)
+            with self.times.of("append"):
+                self._read(None, embeds)
+            for word in range(self.load.words):
+                with self.times.of("token"):
+                    self._read(torch.full((1, 1), word, device=self.device))
+        assert len(features) % grids == 0
+        # Not timed: a real loop would have to move keys here.
+        self.cache.crop(self.length - self.cache.get_seq_length())
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        return self.model.get_input_embeddings()(ids)
+
+    @torch.no_grad()
+    def _see(self, pictures: Tensor) -> Tensor:
+        vision = self.spec.vision
+        size, merge = vision.patch, vision.merge
+        grids, frames, _, height, width = pictures.shape
+        rows, columns = height // size, width // size
+        mean = pictures.new_tensor(vision.mean)[:, None, None]
+        std = pictures.new_tensor(vision.std)[:, None, None]
+        split = ((pictures - mean) / std).reshape(
+            grids, frames, 3, rows // merge, merge, size, columns // merge, merge, size
+        )
+        patches = split.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(grids * rows * columns, -1)
+        grid = torch.tensor([[grids, rows, columns]], device=self.device)
+        return self.model.model.visual(patches, grid_thw=grid).pooler_output
+
+    @torch.no_grad()
+    def _read(self, ids: Tensor | None, embeds: Tensor | None = None) -> Tensor:
+        if embeds is None:
+            assert ids is not None
+            embeds = self._embed(ids)
+        start = self.cache.get_seq_length()
+        places = torch.arange(start, start + embeds.shape[1], device=self.device)
+        hidden = self.model.model.language_model(
+            inputs_embeds=embeds,
+            position_ids=places.expand(3, 1, -1),
+            past_key_values=self.cache,
+            use_cache=True,
+        ).last_hidden_state
+        return self.model.lm_head(hidden[:, -1:])
+
+
+def run(model: VLModel, load: Load, clock: Clock, compare: bool) -> dict[str, Any]:
+    """Times of both, turn about, in one report."""
+    device, dtype = model.text.weight.device, model.text.weight.dtype
+    generator = torch.Generator(device).manual_seed(1)
+    shape = (load.grids, model.spec.vision.frames, 3, *load.size)
+    pictures = torch.rand(shape, generator=generator, device=device).to(dtype)
+    ours = Ours(model, load, Times(clock, device))
+    for _ in range(load.window + 1):
+        ours.turn(pictures)
+    sides: dict[str, Ours | Theirs] = {"ours": ours}
+    if compare:
+        sides["transformers"] = Theirs(model, load, Times(clock, device), ours.stream)
+        sides["transformers"].turn(pictures)
+    for side in sides.values():
+        side.times.counting = True
+    for _ in range(load.turns):
+        for side in sides.values():
+            side.turn(pictures)
+    grid = (load.size[0] // model.spec.vision.factor, load.size[1] // model.spec.vision.factor)
+    return {
+        "model": model.spec.name,
+        "layers": {"text": model.spec.text.layers, "vision": model.spec.vision.layers},
+        "device": _device_name(device),
+        "dtype": str(dtype).removeprefix("torch."),
+        "picture_tokens": load.grids * grid[0] * grid[1],
+        "held_tokens": ours.stream.length,
+        "arena_bytes": ours.reader.arena.nbytes,
+        "published": PUBLISHED,
+        **{name: _summary(side.times, load) for name, side in sides.items()},
+    }
+
+
+def _summary(times: Times, load: Load) -> dict[str, float]:
+    out = {f"{name}_ms": round(times.mean(name), 3) for name in times.spent}
+    out["second_ms"] = round(times.mean("second"), 3)
+    out["of_real_time"] = round(times.mean("second") / 1000, 4)
+    out["frames_per_second"] = round(2 * load.grids * 1000 / times.mean("second"), 2)
+    return out
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m millrace.models.vl.bench")
+    parser.add_argument("--model", choices=(*RELEASED, "tiny"), default="qwen2.5-vl-3b")
+    parser.add_argument("--random-weights", action="store_true", help="without a checkpoint")
+    parser.add_argument("--checkpoint", help="folder or hub id, instead of random weights")
+    parser.add_argument("--layers", type=int, help="of the decoder; all by default")
+    parser.add_argument("--vision-layers", type=int, help="of the tower; all by default")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16")
+    parser.add_argument("--size", default="1280x720", help="of the video, WIDTHxHEIGHT")
+    parser.add_argument("--window", type=int, default=16, help="turns whose pictures are kept")
+    parser.add_argument("--turns", type=int, default=20, help="timed")
+    parser.add_argument("--words", type=int, default=20, help="said in each turn")
+    parser.add_argument("--fps", type=int, default=2, help="pictures a second: 2 make a grid")
+    parser.add_argument("--no-transformers", action="store_true", help="ours alone")
+    parser.add_argument("--json", type=Path, help="write the report there as well")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if given.random_weights == bool(given.checkpoint):
+        parser.error("give either --random-weights or --checkpoint")
+    try:
+        width, height = (int(side) for side in given.size.split("x"))
+    except ValueError:
+        parser.error(f"--size {given.size}: expected WIDTHxHEIGHT")
+    if min(width, height, given.window, given.turns, given.words, given.fps // 2) < 1:
+        parser.error("sizes and counts are 1 or more, --fps is 2 or more")
+    device, dtype = torch.device(given.device), getattr(torch, given.dtype)
+    spec = _spec(given)
+    if given.checkpoint:
+        from .checkpoint import fetch, load_checkpoint
+
+        model = load_checkpoint(fetch(given.checkpoint), device, dtype)
+    else:
+        model = random_model(spec, device, dtype)
+    size = fit(height, width, model.spec.vision)
+    load = Load(size, given.window, given.turns, given.words, given.fps // 2)
+    report = run(model, load, time.perf_counter, not given.no_transformers)
+    text = json.dumps(report, indent=2)
+    print(text)
+    if given.json:
+        given.json.write_text(text + "\n", "utf-8")
+    return 0
+
+
+def _spec(given: argparse.Namespace) -> VLSpec:
+    spec = {**RELEASED, "tiny": TINY_VL}[given.model]
+    text, vision = spec.text, spec.vision
+    if given.layers:
+        text = replace(text, layers=given.layers)
+    if given.vision_layers:
+        full = tuple(i for i in vision.full_layers if i < given.vision_layers)
+        vision = replace(vision, layers=given.vision_layers, full_layers=full)
+    return replace(spec, text=text, vision=vision)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
