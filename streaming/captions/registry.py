@@ -17,16 +17,19 @@ from ...models.vl.checkpoint import fetch, load_checkpoint, read_spec
 from ...models.vl.memory.policies import policy_named
 from ...models.vl.memory.policy import Recall, Window
 from ...models.vl.memory.sizes import POLICIES, RELEASED_SIZES, TINY_SIZES, MemorySizes
+from ...models.vl.model import VLModel
 from ...models.vl.qwen_dialect import load_dialect
 from ...models.vl.specs import TextSpec, VisionSpec, VLSpec
 from ...models.vl.stream import StreamingVL
 from ...models.vl.tiny_dialect import TinyDialect
 from ..config import DTYPES, ConfigError
 from ..room import host_memory
+from .alerts import AlertRule
 from .answering import MAX_ANSWERING
 from .host import CaptionInfo, CaptionOptions
 from .looks import LookSpec
 from .model import CaptionModel, MemoryFactory, TextRule
+from .speaking import GateRule, SpeakRule
 
 BUILT_IN = ("tiny", "tiny-random")
 OFFERED = tuple(name for name in POLICIES if name != "group")
@@ -35,6 +38,10 @@ PINNED = 256
 """Tokens of an opening with a long standing wish."""
 FORK_WORDS = 512
 """Tokens of a question, those before it, an answer, and the alerts of a turn."""
+TINY_GATE = GateRule(every=2.0)
+"""A look costs the embedded model so little that it need not leave many out."""
+TINY_SPEAK = SpeakRule()
+TINY_ALERT = AlertRule()
 RELEASED_MEMORY_S = 600.0
 RELEASED_LIMITS = (
     "It was trained by others to tell about everyday video; it may be wrong, and sound sure.",
@@ -105,9 +112,15 @@ def device_for(asked: str) -> tuple[str, str]:
 def _tiny(options: CaptionOptions, device: str, why: str) -> CaptionModel:
     # So small that bfloat16 saves nothing anywhere.
     dtype = _dtype(options, "float32")
+    load = tiny_vl.random_tiny_vl if options.vlm == "tiny-random" else tiny_vl.load_tiny_vl
+    return tiny_around(load(device, dtype), options, device, dtype, why)
+
+
+def tiny_around(
+    model: VLModel, options: CaptionOptions, device: str, dtype: str, why: str = ""
+) -> CaptionModel:
+    """The embedded model with these weights, and its habits."""
     random = options.vlm == "tiny-random"
-    load = tiny_vl.random_tiny_vl if random else tiny_vl.load_tiny_vl
-    model = load(device, dtype)
     spec, text = model.spec, TextRule(caption_tokens=24, answer_tokens=32)
     info = CaptionInfo(
         name=options.vlm,
@@ -132,6 +145,9 @@ def _tiny(options: CaptionOptions, device: str, why: str) -> CaptionModel:
         info,
         memories(TINY_SIZES, device),
         device=device,
+        gate=TINY_GATE,
+        speak=TINY_SPEAK,
+        alert=TINY_ALERT,
         text=text,
     )
 

@@ -16,6 +16,7 @@ USES_TORCH = {
     "passes",
     "registry",
     "ringing",
+    "trial",
 }
 """Modules that may load torch. Whatever is not named here must not."""
 
