@@ -143,9 +143,9 @@ class Examiner:
                     wanted.append((form == 0, lag, answer))
         if not questions:
             return
-        for (event, lag, answer), said in zip(wanted, self.player.ask(questions), strict=True):
+        for (event, back, answer), said in zip(wanted, self.player.ask(questions), strict=True):
             kind = self.sheet.happened if event else self.sheet.before
-            kind[lag_name(lag)].add(same(said, answer))
+            kind[lag_name(back)].add(same(said, answer))
 
     def _about_past(self, index: int, number: int, lag: int, event: bool) -> tuple[str, str] | None:
         """A question about `lag` seconds ago and its true answer; None where there is no one."""

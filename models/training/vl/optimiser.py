@@ -35,7 +35,9 @@ class Muon:
 
     def __init__(self, module: nn.Module, lr: float, decay: float = 0.02) -> None:
         self.lr, self.decay, self.momentum = lr, decay, 0.95
-        self.matrices, plain, large = [], [], []
+        self.matrices: list[nn.Parameter] = []
+        plain: list[nn.Parameter] = []
+        large: list[nn.Parameter] = []
         for name, parameter in module.named_parameters():
             if not parameter.requires_grad:
                 continue
@@ -46,8 +48,9 @@ class Muon:
             else:
                 (self.matrices if inner else plain).append(parameter)
         self.velocity = [torch.zeros_like(p) for p in self.matrices]
-        groups = [{"params": plain}, {"params": large, "share": 0.3}]
-        groups = [group for group in groups if group["params"]]
+        groups: list[dict[str, Any]] = [{"params": plain}]
+        if large:
+            groups.append({"params": large, "share": 0.3})
         self.plain_lr = min(lr, 2e-3)
         self.adam = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
         self.scale = 1.0

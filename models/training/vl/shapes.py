@@ -31,6 +31,7 @@ def _heart(u: Array, v: Array) -> Array:
 def distance(shape: str, u: Array, v: Array) -> Array:
     """Signed distance to the outline, in radii; negative inside. `v` points down."""
     side, height = np.abs(u), np.abs(v)
+    found: NDArray[np.floating]
     if shape == "circle":
         found = np.hypot(u, v) - 0.9
     elif shape == "square":
@@ -76,8 +77,8 @@ def draw(
     x = (np.arange(left, right, dtype=np.float32) + 0.5 - centre[0]) / radius
     y = (np.arange(top, bottom, dtype=np.float32) + 0.5 - centre[1]) / radius
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-    u = x[None] * cos + y[:, None] * sin
-    v = y[:, None] * cos - x[None] * sin
+    u: Array = np.asarray(x[None] * cos + y[:, None] * sin, np.float32)
+    v: Array = np.asarray(y[:, None] * cos - x[None] * sin, np.float32)
     cover = np.clip(0.5 - distance(shape, u, v) * radius, 0, 1)[..., None]
     part = picture[top:bottom, left:right]
     if fill.ndim == 3:

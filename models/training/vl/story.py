@@ -65,7 +65,9 @@ class Story:
     # Scenes and things
 
     def cut(self) -> Scene:
-        """A new background with new things on it."""
+        """A new background with new things on it; what the old ones were about to do is void."""
+        events = self.stream.events
+        events[:] = [event for event in events if event.time <= self.now]
         kinds = ("plain", "gradient", "noise", "photo")
         kind = kinds[int(self.rng.choice(4, p=(0.3, 0.15, 0.12, 0.43)))]
         kind = "plain" if self.taste.easy else kind

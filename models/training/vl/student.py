@@ -180,7 +180,7 @@ class Teacher:
             )
             losses = functional.cross_entropy(logits, target, reduction="none")
             loss = (losses * weight).sum() / weight.sum() / course.lessons
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             total += float(loss.detach())
             grade(tally, lesson, logits.detach(), target, owner)
         nn.utils.clip_grad_norm_(self.model.text.parameters(), 1.0)

@@ -147,7 +147,7 @@ def accuracy(reader: Reader, sets: list[list[Look]]) -> dict[str, float]:
         right.setdefault("filming", []).extend(
             (of_whole["view"].argmax(-1) == whole["view"])[filming].tolist()
         )
-    return {name: round(float(np.mean(hits)), 3) for name, hits in right.items()}
+    return {name: round(float(np.mean(hits)), 3) for name, hits in right.items() if hits}
 
 
 def heldout(factor: int) -> list[list[Look]]:
@@ -186,7 +186,7 @@ def train_tower(spec: VisionSpec, folder: Path, minutes: float, lr: float, size:
         optimiser.set_rate(min(1.0, (step + 1) / 100) * max(0.02, min(1.0, (1 - done) / 0.4)))
         found = losses(reader, data)
         optimiser.zero_grad(set_to_none=True)
-        found["total"].backward()  # type: ignore[no-untyped-call]
+        found["total"].backward()
         nn.utils.clip_grad_norm_(reader.parameters(), 3.0)
         optimiser.step()
         step += 1
