@@ -123,6 +123,8 @@ class Answering:
     def _said(self, viewer: Viewer, question: Question) -> None:
         piece = self._piece(question, done=False)
         if piece:
+            assert question.writing is not None
+            question.writing.heard = True
             viewer.tell(AnswerPart(question.number, piece, span=question.span))
 
     def _finished(self, viewer: Viewer, question: Question) -> None:

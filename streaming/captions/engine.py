@@ -32,8 +32,10 @@ from .model import CaptionModel
 from .passes import Job, Passes
 from .ringing import Ringing
 from .viewer import LookBox, Tell, Turn, Viewer, new_viewer
-from .writing import Writing
+from .writing import Writing, first
 
+MAX_ROWS = 8
+"""Texts that grow in one pass, so that a caption never waits for a crowd of answers."""
 LATE_S = 2.0
 """Age at which a look is not worth reading any more: the viewer is elsewhere."""
 
@@ -122,9 +124,9 @@ class CaptionEngine:
                 jobs += self._ringing.due(viewer)
         jobs += self._looks()
         self._passes.read(jobs)
-        growing = bool(self._writings)
-        self._writings = self._passes.grow(self._writings)
-        return growing or bool(jobs or self._arrivals)
+        going, waiting = first(self._writings, MAX_ROWS)
+        self._writings = [*waiting, *self._passes.grow(going)]
+        return bool(going or jobs or self._arrivals)
 
     def wait_time(self) -> float | None:
         """Nothing happens here by time alone."""
@@ -308,7 +310,7 @@ class CaptionEngine:
         viewer.ring = True
         forget(self.model.reader, viewer)
         now = self._clock.now()
-        viewer.turn_ms.add(now, 1e3 * (now - turn.began))
+        viewer.took(now, now - turn.began)
         if viewer.wish is not None:
             instruct(self.model, viewer)
 

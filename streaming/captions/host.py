@@ -54,7 +54,7 @@ class CaptionOptions:
         vlm: "tiny" (the embedded model), a folder with a released checkpoint, or its hub id.
         device: "auto", "cpu", "cuda" or "cuda:1".
         dtype: "auto", "float32" or "bfloat16".
-        threads: of the processor that the model may use.
+        threads: of the processor that PyTorch may use in this process; 0 leaves them as they are.
         max_sessions: viewers at most.
     """
 

@@ -67,7 +67,8 @@ def build(options: CaptionOptions) -> CaptionModel:
     Raises:
         ConfigError: no such model or device, or it does not fit; the message says what to do.
     """
-    torch.set_num_threads(options.threads)
+    if options.threads:
+        torch.set_num_threads(options.threads)
     device, why = device_for(options.device)
     name = options.vlm
     if name in BUILT_IN:

@@ -17,6 +17,7 @@ from ..clock import Clock
 from ..frames import Frame
 from ..telemetry import Window
 from .alerts import parse_condition
+from .counts import added, percentiles
 from .host import (
     AlertFired,
     AnswerPart,
@@ -99,6 +100,8 @@ class HostedCaptions:
         self._now = 0.0
         self._looked = False
         self._superseded = 0
+        self._carried: Mapping[str, Any] = {}
+        """What workers that are gone had counted."""
         self._track = Track()
         self._cue_ids = itertools.count(1)
         self._heard: dict[tuple[CueKind, int], int] = {}
@@ -232,15 +235,15 @@ class HostedCaptions:
 
     def stats(self) -> Mapping[str, Any]:
         now = self._clock.now()
-        own = dict(self._link.session_stats(self))
+        own = added(self._carried, self._link.session_stats(self))
         looks = dict(own.pop("looks", {}))
         looks["superseded"] = looks.get("superseded", 0) + self._superseded
         with self._lock:
             return {
                 **own,
                 "looks": looks,
-                "delay_ms": _two(self._delays, now),
-                "first_word_ms": _two(self._first_words, now),
+                "delay_ms": percentiles(self._delays, now),
+                "first_word_ms": percentiles(self._first_words, now),
                 "questions": self._asked,
                 "alerts": {"set": len(self._alerts), "fired": self._fired},
                 "cues": len(self._track) + self._track.dropped,
@@ -283,6 +286,8 @@ class HostedCaptions:
         if kind == "live":
             self._state = "live"
             return []
+        if kind == "interrupted":
+            self._carried = added(self._carried, self._link.session_stats(self))
         self._state = "closed" if kind == "closed" else "interrupted"
         why = "the captions ended" if kind == "closed" else "the worker is being started again"
         lost, self._open = list(self._open), {}
@@ -308,11 +313,3 @@ def checked(what: str, text: str, most: int) -> str:
     if not text:
         raise CaptionRefused(f"the {what} is empty")
     return text
-
-
-def _two(window: Window, now: float) -> dict[str, float | None]:
-    p50, p95 = window.percentiles(now, (0.5, 0.95))
-    return {
-        name: None if math.isnan(value) else round(value, 1)
-        for name, value in (("p50", p50), ("p95", p95))
-    }

@@ -205,6 +205,7 @@ class CaptionWorkerHost:
             else:
                 words = f"the captions are being started again: {how}"
                 session.deliver(CaptionEvent("interrupted", words))
+        self._numbers = {}
 
     def stopped(self) -> None:
         for session in self._roster.all():

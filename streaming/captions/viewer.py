@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ...models.vl.segments import Words
 from ..telemetry import Window as Values
 from .alerts import Alert
+from .counts import percentiles
 from .host import CaptionConfig, Said, Telling
 from .looks import Look
 from .model import CaptionModel
@@ -87,7 +87,7 @@ class Turn:
 
 @dataclass(slots=True, eq=False)
 class Viewer:
-    """One session in the engine. Only the engine's thread touches it, except `box`.
+    """One session in the engine. Only the engine's thread touches it, except `box` and `stats`.
 
     Attributes:
         stream: of the model; at the end of a turn save for the words in `owed`.
@@ -125,7 +125,8 @@ class Viewer:
     """A new standing wish, to be read at the end of the turn."""
     cue_ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     counts: Counts = field(default_factory=Counts)
-    turn_ms: Values = field(default_factory=lambda: Values(STATS_S))
+    _turn_ms: Values = field(default_factory=lambda: Values(STATS_S))
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def say(self, now: float, look: Look, text: str, kind: CueKind) -> None:
         """Tell a cue about a look."""
@@ -133,13 +134,20 @@ class Viewer:
         cue = Cue(next(self.cue_ids), look.second, end, text, kind)
         self.tell(Said(cue, now - look.captured_at))
 
+    def took(self, now: float, seconds: float) -> None:
+        """A turn was done within so many seconds."""
+        with self._lock:
+            self._turn_ms.add(now, 1e3 * seconds)
+
     def stats(self, now: float) -> Mapping[str, Any]:
-        p50, p95 = self.turn_ms.percentiles(now, (0.5, 0.95))
+        """Numbers for the viewer, from any thread."""
+        with self._lock:
+            turn_ms = percentiles(self._turn_ms, now)
         counts = self.counts
         looks = {name: getattr(counts, name) for name in ("taken", "unchanged", "late", "no_room")}
         return {
             "turns": counts.turns,
-            "turn_ms": {"p50": _rounded(p50), "p95": _rounded(p95)},
+            "turn_ms": turn_ms,
             "tokens_kept": self.stream.length,
             "evictions": counts.evictions,
             "looks": {**looks, "superseded": self.box.superseded},
@@ -160,7 +168,3 @@ def new_viewer(
     viewer = Viewer(id, config, tell, stream, window, recall, gate, voice, box)
     viewer.words = deque(maxlen=model.text.recent)
     return viewer
-
-
-def _rounded(value: float) -> float | None:
-    return None if math.isnan(value) else round(value, 1)

@@ -37,6 +37,13 @@ class Writing:
     ended: int | None = None
     """The token that the model stopped with."""
     short: bool = False
+    heard: bool = False
+    """Its first word was told."""
+
+    @property
+    def urgent(self) -> bool:
+        """Captions are, and answers whose first word is waited for."""
+        return self.kind == "caption" or not self.heard
 
     def give(self, token: int, stop: frozenset[int]) -> bool:
         """The model's next token. Returns whether it goes on."""
@@ -45,6 +52,15 @@ class Writing:
             return False
         self.ids.append(token)
         return True
+
+
+def first(writings: Sequence[Writing], most: int) -> tuple[list[Writing], list[Writing]]:
+    """Whose turn it is, and who waits: of more than `most` the urgent ones go, then those that
+    stand first. Put those who waited before the others, and all have their turn."""
+    order = sorted(range(len(writings)), key=lambda n: (not writings[n].urgent, n))
+    chosen = set(order[:most])
+    going = [writing for n, writing in enumerate(writings) if n in chosen]
+    return going, [writing for n, writing in enumerate(writings) if n not in chosen]
 
 
 @dataclass(slots=True)

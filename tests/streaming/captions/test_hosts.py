@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from caption_fakes import Ear, fake_model, grey, levels, luma_of
+from millrace.streaming.captions.counts import added
 from millrace.streaming.captions.host import (
     CaptionConfig,
     CaptionHost,
@@ -203,6 +204,7 @@ def test_a_killed_worker_comes_back() -> None:
         assert ear.texts()[-1] == "the picture is now level 55"
         assert [cue.id for cue in session.cues()][:3] == [1, 2, 3]
         assert host.stats()["worker"]["restarts"] == 1
+        assert session.stats()["cues"] >= 4
         session.close("done")
         ear.wait(lambda ear: "closed" in ear.events())
     finally:
@@ -246,3 +248,15 @@ def test_the_delay_is_told_from_the_capture_of_the_last_picture() -> None:
     (delay,) = (told.delay for told in ear.all if hasattr(told, "delay"))
     assert delay == pytest.approx(0.5)  # taken at 99.5 s
     host.stop()
+
+
+def test_counts_of_a_worker_that_is_gone_are_added() -> None:
+    past = {"turns": 3, "tokens_kept": 9, "looks": {"taken": 3, "late": 1}, "turn_ms": {"p50": 1.0}}
+    now = {"turns": 2, "tokens_kept": 4, "looks": {"taken": 2, "unchanged": 5}}
+    assert added(past, now) == {
+        "turns": 5,
+        "tokens_kept": 4,
+        "looks": {"taken": 5, "late": 1, "unchanged": 5},
+        "turn_ms": {"p50": 1.0},
+    }
+    assert added({}, now) == now

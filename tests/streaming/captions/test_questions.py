@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.models.vl.segments import Words
+from millrace.models.vl.segments import Kind, Words
 from millrace.streaming.captions.questions import (
     FOLLOW_PAIRS,
     FOLLOW_S,
@@ -14,7 +14,7 @@ from millrace.streaming.captions.questions import (
     leans_back,
     shown,
 )
-from millrace.streaming.captions.writing import WordByWord, Writing
+from millrace.streaming.captions.writing import WordByWord, Writing, first
 
 
 @pytest.mark.parametrize(
@@ -92,6 +92,18 @@ def test_half_a_character_is_held_back() -> None:
     cutter = WordByWord()
     assert cutter.piece("caf\ufffd is", done=False) == ""
     assert cutter.piece("caf\u00e9 is open", done=False) == "caf\u00e9 is"
+
+
+def test_captions_and_first_words_go_before_answers() -> None:
+    def made(kind: Kind, heard: bool) -> Writing:
+        return Writing(None, kind, 9, (), lambda: None, lambda: None, heard=heard)
+
+    old = [made("answer", True) for _ in range(3)]
+    caption, new = made("caption", False), made("answer", False)
+    going, waiting = first([*old, caption, new], 3)
+    assert going == [old[0], caption, new] and waiting == old[1:]
+    assert first([*waiting, *going], 3)[1] == [old[2], old[0]]
+    assert first(old, 3) == (old, [])
 
 
 def test_a_text_ends_with_a_stop_or_at_its_limit() -> None:
