@@ -163,6 +163,8 @@ def test_a_scene_not_looked_at_keeps_its_last_pictures() -> None:
     turns = [(4, 1)] * 3 + [(0, 1)] * 30
     kept, _ = live(VisionAndText(SMALL), turns)
     assert [s.turn for s in kept if s.kind == "vision"] == [0, 1, 2]
+    # Its words stay with it, though they are older than all that stay for their own sake.
+    assert [s.kind for s in kept if s.turn == 1] == ["header", "vision", "caption", "footer"]
 
 
 def test_nothing_leaves_a_young_stream() -> None:
