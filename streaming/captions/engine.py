@@ -159,7 +159,9 @@ class CaptionEngine:
         if request.session in self._viewers:
             return
         reader, config = self.model.reader, request.config
-        stream, box = reader.open(), self._boxes[request.session]
+        with self._lock:
+            box = self._boxes.setdefault(request.session, LookBox())
+        stream = reader.open()
         try:
             viewer = new_viewer(request.session, config, tell, self.model, stream, box)
             reader.append([(stream, self.model.dialect.opening(config.instruction))])

@@ -12,6 +12,7 @@ from ..clock import Clock
 from .alerts import Alert
 from .choosing import odds
 from .host import AlertFired
+from .looks import Look
 from .model import CaptionModel
 from .passes import Job
 from .viewer import Viewer
@@ -32,16 +33,16 @@ class Ringing:
         return [self._put(viewer, alert) for alert in viewer.alerts.values()]
 
     def _put(self, viewer: Viewer, alert: Alert) -> Job:
-        reader = self._model.reader
+        reader, look = self._model.reader, viewer.looked
+        assert look is not None, "alerts are asked about a turn"
         fork = reader.fork(viewer.stream)
         words = self._model.dialect.alert(alert.condition, viewer.now)
-        heard = partial(self._heard, viewer, alert, fork)
+        heard = partial(self._heard, viewer, alert, look, fork)
         return Job(fork, [*viewer.owed, *words], heard, partial(reader.close, fork))
 
-    def _heard(self, viewer: Viewer, alert: Alert, fork: Any, row: Tensor) -> None:
+    def _heard(self, viewer: Viewer, alert: Alert, look: Look, fork: Any, row: Tensor) -> None:
         self._model.reader.close(fork)
-        dialect, look, now = self._model.dialect, viewer.looked, self._clock.now()
-        assert look is not None, "alerts are asked about a turn"
+        dialect, now = self._model.dialect, self._clock.now()
         if alert.heard(look.second, odds(row, dialect.yes, dialect.no)):
             viewer.say(now, look, alert.condition, "alert")
             delay = now - look.captured_at

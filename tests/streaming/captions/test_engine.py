@@ -380,6 +380,30 @@ def test_alerts_come_with_a_cue_and_may_be_removed() -> None:
     assert len(ear.fired()) == 1
 
 
+def test_alerts_are_about_the_turn_that_ended_though_the_next_look_is_here() -> None:
+    bench = Bench()
+    ear = bench.open()
+    bench.engine.request(Watch("a", 1, "level 30"))
+    first, second = bench.looks([40, 10])
+    bench.show(first, run=False)
+    while not ear.texts():
+        bench.engine.tick()
+    bench.show(second)
+    assert [fired.time for fired in ear.fired()] == [0.0]
+
+
+def test_a_session_that_is_announced_twice_is_one() -> None:
+    bench = Bench()
+    ear = bench.open()
+    bench.open()
+    bench.run()
+    assert bench.engine.sessions == 1 and ear.events() == ["live"]
+    bad = [bench.open("b", CaptionConfig(memory="elephant")) for _ in range(2)]
+    bench.run()
+    assert [one.events() for one in bad] == [["closed"], ["closed"]]
+    assert len(bench.reader.streams) == 1
+
+
 def test_an_alert_for_what_is_there_already_fires_at_once() -> None:
     bench = Bench()
     ear = bench.open()
