@@ -11,21 +11,26 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
+from ...models.training.vl.asking import HAPPENED, about, choose
 from ...models.training.vl.evaluate import load
-from ...models.training.vl.measures import Sheet
+from ...models.training.vl.forks import MOST_TOLD, asked_turns
+from ...models.training.vl.meaning import same
+from ...models.training.vl.measures import Sheet, lag_name
 from ...models.training.vl.story import Taste, tell
+from ...models.training.vl.telling import caption
 from ...models.training.vl.truth import Turn, timeline
 from ...models.training.vl.waiting import Condition, condition
 from ...models.training.vl.world import Stream, picture
+from ...models.vl.spans import find_span
 from ..frames import PTS_RATE, Frame
 from .alerts import AlertRule
-from .host import AlertFired, CaptionConfig, CaptionOptions, Said
+from .host import AlertFired, CaptionConfig, CaptionOptions, Said, Telling
 from .model import CaptionModel
 from .offline import FileCaptions
 from .registry import tiny_around
@@ -73,15 +78,36 @@ def conditions(turns: list[Turn], count: int, seed: int) -> list[Condition]:
     return found
 
 
-def play(model: CaptionModel, stream: Stream, alerts: int, sheet: Sheet, policy: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is asked of each stream.
+
+    Attributes:
+        alerts: conditions to wait for.
+        every: turns from one pair of questions to the next, 0 for none.
+        policy: name of the memory policy.
+    """
+
+    alerts: int = 4
+    every: int = 4
+    policy: str = "default"
+
+
+def play(model: CaptionModel, stream: Stream, plan: Plan, sheet: Sheet) -> None:
     """One stream through the engine, onto the sheet."""
     turns = timeline(stream)
+    rng = np.random.default_rng(stream.seed)
+    told: list[Telling] = []
+    with FileCaptions(model, CaptionConfig(memory=plan.policy)) as file:
+        waited = {file.watch(c.text): c for c in conditions(turns, plan.alerts, stream.seed)}
+        for index, frame in enumerate(frames(stream)):
+            told += file.see(frame)
+            number = index // 2
+            if index % 2 and plan.every and number % plan.every == plan.every - 1:
+                ask(file, rng, turns, number, sheet)
+        told += file.end()
     said = [""] * len(turns)
     fired: dict[int, list[int]] = {}
-    with FileCaptions(model, CaptionConfig(memory=policy)) as file:
-        waited = {file.watch(c.text): c for c in conditions(turns, alerts, stream.seed)}
-        told = [t for frame in frames(stream) for t in file.see(frame)]
-        told += file.end()
     for telling in told:
         match telling:
             case Said(cue) if cue.kind == "caption" and cue.start < len(turns):
@@ -94,12 +120,34 @@ def play(model: CaptionModel, stream: Stream, alerts: int, sheet: Sheet, policy:
         sheet.alert(turns, holds, fired.get(number, []))
 
 
-def run(model: CaptionModel, seconds: int, streams: int, alerts: int, policy: str) -> Sheet:
+def ask(
+    file: FileCaptions, rng: np.random.Generator, turns: list[Turn], number: int, sheet: Sheet
+) -> None:
+    """What is so at this turn, and what happened some seconds ago."""
+    asked = about(rng, turns[number].state)
+    if asked is not None:
+        sheet.now[asked.kind].add(same(_answer(file, asked.text), asked.answer))
+    lag = int(rng.integers(1, number + 1))
+    text = f"{choose(rng, HAPPENED)} {lag} seconds ago"
+    span = find_span(text, file.second)[0]
+    assert span is not None
+    truths = [caption(turns[n], n == 0) for n in asked_turns(span) if n <= number]
+    events = [words for words in truths if words]
+    if len(events) <= MOST_TOLD:
+        answer = ", then ".join(events) or "nothing happened"
+        sheet.happened[lag_name(lag)].add(same(_answer(file, text), answer))
+
+
+def _answer(file: FileCaptions, text: str) -> str:
+    return "".join(part.text for part in file.ask(text))
+
+
+def run(model: CaptionModel, seconds: int, streams: int, plan: Plan) -> Sheet:
     sheet = Sheet()
     for index in range(streams):
         taste = Taste(quiet=0.2, heldout=index % 2 == 0)
         seed = HELD_OUT + seconds * 1000 + index
-        play(model, tell(seed, seconds + 0.6, SIZES[index % 3], taste), alerts, sheet, policy)
+        play(model, tell(seed, seconds + 0.6, SIZES[index % 3], taste), plan, sheet)
     return sheet
 
 
@@ -108,8 +156,9 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="", help="of a training run; else what is shipped")
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--streams", type=int, default=12)
-    parser.add_argument("--alerts", type=int, default=4)
-    parser.add_argument("--policy", default="default")
+    for field in fields(Plan):
+        kind = str if field.name == "policy" else int
+        parser.add_argument(f"--{field.name}", type=kind, default=field.default)
     for rule in (GateRule(), SpeakRule(), AlertRule()):
         for field in fields(rule):
             parser.add_argument(f"--{field.name}", type=float, help=f"of {type(rule).__name__}")
@@ -122,7 +171,8 @@ def main() -> None:
         speak=_changed(model.speak, asked),
         alert=_changed(model.alert, asked),
     )
-    sheet = run(model, asked["seconds"], asked["streams"], asked["alerts"], asked["policy"])
+    plan = Plan(asked["alerts"], asked["every"], asked["policy"])
+    sheet = run(model, asked["seconds"], asked["streams"], plan)
     rules = [str(rule) for rule in (model.gate, model.speak, model.alert)]
     print(json.dumps({"rules": rules, **sheet.report()}, indent=1))
 

@@ -9,7 +9,7 @@ from millrace.models.training.vl.story import tell
 from millrace.models.vl.tiny_vl import random_tiny_vl
 from millrace.streaming.captions.host import CaptionOptions
 from millrace.streaming.captions.registry import tiny_around
-from millrace.streaming.captions.trial import frames, i420, run
+from millrace.streaming.captions.trial import Plan, frames, i420, run
 
 
 def test_pictures_come_through_i420_as_they_were() -> None:
@@ -28,5 +28,6 @@ def test_a_camera_gives_two_pictures_a_second() -> None:
 def test_a_trial_runs_to_its_end() -> None:
     options = CaptionOptions("tiny-random", max_sessions=1)
     model = tiny_around(random_tiny_vl(), options, "cpu", "float32")
-    sheet = run(model, seconds=5, streams=1, alerts=1, policy="default")
+    sheet = run(model, seconds=5, streams=1, plan=Plan(alerts=1, every=2))
     assert sheet.quiet_turns <= 6 and "caption f1" in sheet.report()
+    assert 1 <= sum(score.all for score in (*sheet.now.values(), *sheet.happened.values())) <= 4
