@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from millrace.models.vl.memory.policy import Window
 from millrace.models.vl.memory.sizes import STREAMING_VLM, SinkSizes, WindowSizes
 from millrace.models.vl.memory.windows import LastPictures, SinkAndRecent, VisionAndText
+from millrace.models.vl.segments import Kind
 from segment_fakes import Maker, live, tokens
 
 SMALL = WindowSizes(vision_turns=3, text_turns=5, memo_first=4, memo_last=6)
@@ -116,15 +117,15 @@ def test_sink_and_recent_cuts_words_to_the_token() -> None:
     assert [segment.length for segment in one] == [3, 4]
 
 
-def test_sink_and_recent_drops_a_picture_that_does_not_fit() -> None:
+def test_sink_and_recent_end_where_a_picture_does_not_fit() -> None:
+    """What lies beyond it is no longer among the first or the last tokens."""
     maker = Maker()
-    table = [
-        maker.segment("caption", 2, 0),
-        maker.segment("vision", 8, 0),
-        maker.segment("caption", 8, 1),
-    ]
-    kept = SinkAndRecent(SinkSizes(first=6, last=10)).keep(table)
-    assert [segment.kind for segment in kept] == ["caption", "caption"]
+    lengths: tuple[tuple[Kind, int], ...]
+    lengths = (("caption", 2), ("vision", 8), ("caption", 6), ("vision", 8), ("caption", 2))
+    table = [maker.segment(kind, length, turn) for turn, (kind, length) in enumerate(lengths)]
+    kept = SinkAndRecent(SinkSizes(first=6, last=6)).keep(table)
+    assert [(segment.turn, segment.length) for segment in kept] == [(0, 2), (4, 2)]
+    assert SinkAndRecent(SinkSizes(first=10, last=6)).keep(table)[1] is table[1]
 
 
 @settings(max_examples=50, deadline=None)
