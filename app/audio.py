@@ -131,7 +131,7 @@ class Sound:
         if not sent.output.repeated:
             frame = sent.output.frame
             left = self._origin + sent.pts / RTP_RATE
-            self.sync.of_pictures.say(self._pictures.captured(0), left)
+            self.sync.of_pictures.say(zero_of(self._pictures, frame.pts), left)
             self.sync.picture(frame.pts / RTP_RATE, frame.captured_at, left)
             self._aim()
 
@@ -149,7 +149,7 @@ class Sound:
     def _take(self, pts: int, samples: Samples) -> None:
         now = self._clock.now()
         self._came += len(samples)
-        self.sync.of_sound.say(self._stamps.captured(0), now)
+        self.sync.of_sound.say(zero_of(self._stamps, pts), now)
         self.sync.sound((pts + len(samples)) / RATE, now)
         self._aim()
         self._playout.put(pts, samples, now)
@@ -188,6 +188,13 @@ class Sound:
                 "lost": _ms(line.lost),
             },
         }
+
+
+def zero_of(clock: ReceiverClock, pts: int) -> float | None:
+    """When stamp 0 was captured, by the last report, told from a stamp of today: RTP timestamps do
+    not reach back over more than 6 hours of pictures."""
+    captured = clock.captured(pts)
+    return None if captured is None else captured - pts / clock.rate
 
 
 def as_samples(frame: av.AudioFrame) -> Samples:

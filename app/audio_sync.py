@@ -13,6 +13,8 @@ REPORTS_S = 3.0
 """Of the source's reports of so many seconds the earliest counts: some say when they were sent, not
 when what they speak of was captured, so they err to the late side only. Not longer, because the
 sound's stamps slip where a busy source lets samples go."""
+SAME_S = 1e-4
+"""Reports that differ by less say the same."""
 DRAG_S = 0.15
 """Sound that comes later than its picture may make a browser hold the picture back by so much; what
 is more than that the sound lags, as the picture's latency comes first."""
@@ -29,7 +31,7 @@ class Zero:
 
     def say(self, seconds: float | None, now: float) -> None:
         """What the last report says; None before the first."""
-        if seconds is not None and (not self._said or self._said[-1][1] != seconds):
+        if seconds is not None and (not self._said or abs(self._said[-1][1] - seconds) > SAME_S):
             self._said.append((now, seconds))
             while self._said[0][0] < now - REPORTS_S:
                 self._said.popleft()

@@ -11,9 +11,11 @@ from statistics import median
 
 import pytest
 from aiortc.mediastreams import MediaStreamError
+from millrace.app.audio import zero_of
 from millrace.app.audio_line import RATE
 from millrace.app.offers import BadOffer
 from millrace.app.rtc import Offer, Rtc
+from millrace.app.rtc_patches import ReceiverClock
 from millrace.app.settings import ServerSettings
 from millrace.streaming.pipeline import StreamConfig
 
@@ -121,3 +123,15 @@ def test_sound_alone_is_refused_with_words() -> None:
         await client.close()
 
     with_rtc(scenario)
+
+
+@pytest.mark.parametrize("rate", [RATE, 90_000])
+def test_the_sources_clock_is_told_after_any_number_of_hours(rate: int) -> None:
+    clock = ReceiverClock(rate=rate)
+    told = []
+    for hour in range(30):
+        rtp = (12_345 + hour * 3600 * rate) % 2**32
+        pts = clock.map(rtp)
+        clock.report = (1e9 + hour * 3600, rtp)
+        told.append(zero_of(clock, pts + rate))
+    assert told == pytest.approx([1e9] * 30, abs=1e-3)
