@@ -23,6 +23,7 @@ export class Questions {
     this.#form('ask-form', (words) => this.ask(words));
     this.#form('watch-form', (words) => this.watch(words));
     captions.onstate = () => this.#drawState();
+    this.#drawEmpty();
   }
 
   begin() {
@@ -198,8 +199,12 @@ export class Questions {
   }
 
   #drawEmpty() {
-    this.find('ask-empty').hidden = this.find('talk').children.length > 0;
-    this.find('watch-empty').hidden = this.#alerts.size > 0;
+    const show = (part, empty) => {
+      this.find(part).hidden = !empty;
+      this.find(part).closest('.mr-pane').toggleAttribute('data-empty', empty);
+    };
+    show('ask-empty', !this.find('talk').children.length);
+    show('watch-empty', !this.#alerts.size);
   }
 
   #chips(part, form, words) {
