@@ -42,6 +42,11 @@ FPS = 2.0
 SIZES = ((128, 128), (96, 160), (96, 128))
 """Height and width."""
 Rule = TypeVar("Rule", GateRule, SpeakRule, AlertRule)
+RULES: dict[str, type[GateRule] | type[SpeakRule] | type[AlertRule]] = {
+    "gate": GateRule,
+    "speak": SpeakRule,
+    "alert": AlertRule,
+}
 LIMITED = 219.0, 16.0
 """Range and foot of luma."""
 
@@ -159,17 +164,17 @@ def main() -> None:
     for field in fields(Plan):
         kind = str if field.name == "policy" else int
         parser.add_argument(f"--{field.name}", type=kind, default=field.default)
-    for rule in (GateRule(), SpeakRule(), AlertRule()):
+    for name, rule in RULES.items():
         for field in fields(rule):
-            parser.add_argument(f"--{field.name}", type=float, help=f"of {type(rule).__name__}")
+            parser.add_argument(f"--{name}-{field.name}", type=float, help=f"of {rule.__name__}")
     asked = vars(parser.parse_args())
     torch.set_num_threads(1)
     model = tiny_around(load(asked["checkpoint"]), CaptionOptions(max_sessions=1), "cpu", "float32")
     model = replace(
         model,
-        gate=_changed(model.gate, asked),
-        speak=_changed(model.speak, asked),
-        alert=_changed(model.alert, asked),
+        gate=_changed("gate", model.gate, asked),
+        speak=_changed("speak", model.speak, asked),
+        alert=_changed("alert", model.alert, asked),
     )
     plan = Plan(asked["alerts"], asked["every"], asked["policy"])
     sheet = run(model, asked["seconds"], asked["streams"], plan)
@@ -177,10 +182,10 @@ def main() -> None:
     print(json.dumps({"rules": rules, **sheet.report()}, indent=1))
 
 
-def _changed(rule: Rule, asked: Mapping[str, Any]) -> Rule:
+def _changed(name: str, rule: Rule, asked: Mapping[str, Any]) -> Rule:
     """A rule with what was asked for."""
-    names = [field.name for field in fields(rule)]
-    return replace(rule, **{name: asked[name] for name in names if asked[name] is not None})
+    values = {field.name: asked[f"{name}_{field.name}"] for field in fields(rule)}
+    return replace(rule, **{key: value for key, value in values.items() if value is not None})
 
 
 if __name__ == "__main__":
