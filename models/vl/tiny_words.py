@@ -142,6 +142,10 @@ def stamp(second: float) -> int:
     return FIRST_STAMP + int(round(second)) % STAMPS
 
 
+def is_stamp(token: int) -> bool:
+    return FIRST_STAMP <= token < FIRST_STAMP + STAMPS
+
+
 def fold(text: str) -> list[str]:
     """Words of a question or a wish, synonyms and forms made one; unknown ones stay."""
     text = " ".join(text.lower().replace("’", "'").split())

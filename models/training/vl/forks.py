@@ -63,17 +63,19 @@ def asked_turns(span: tuple[float, float]) -> list[int]:
     return list(range(max(0, low), max(low, high) + 1))
 
 
-def happened(turns_named: list[int], captions: list[str], memory: Memory) -> str | None:
-    """The answer to "what happened" then: captions as they were said, or that there were none."""
+def happened(turns_named: list[int], captions: list[str], memory: Memory) -> list[int] | None:
+    """The turns whose captions answer "what happened" then; None where memory has holes there.
+
+    Raises:
+        LookupError: none of these turns is remembered.
+    """
     there = [turn for turn in turns_named if turn < len(captions)]
     visible = [turn for turn in there if memory.words[turn]]
     if not visible:
-        return "<forgot>"
-    told = [captions[turn] for turn in visible if captions[turn]]
+        raise LookupError(f"turns {turns_named} are not remembered")
+    told = [turn for turn in visible if captions[turn]]
     hidden = [turn for turn in there if not memory.words[turn] and captions[turn]]
-    if hidden or len(told) > MOST_TOLD:
-        return None
-    return ", then ".join(told) if told else "nothing happened"
+    return None if hidden or len(told) > MOST_TOLD else told
 
 
 def encode_answer(answer: str) -> tuple[int, ...]:
@@ -82,16 +84,29 @@ def encode_answer(answer: str) -> tuple[int, ...]:
     return (*words.encode(answer), words.END)
 
 
+def encode_told(told: list[int], captions: list[str]) -> tuple[int, ...]:
+    """Captions as they were said, each after its stamp: to find the second comes first, and what
+    followed it then follows it again. Stamps have no words, so that nobody reads them."""
+    if not told:
+        return encode_answer("nothing happened")
+    ids: list[int] = []
+    for number, turn in enumerate(told):
+        ids += words.encode(", then") if number else ()
+        ids += (words.stamp(turn), *words.encode(captions[turn]))
+    return (*ids, words.END)
+
+
 def build(
     turn: int,
     asked: Asked,
     memory: Memory,
     now: float,
     span: tuple[float, float] | None,
+    answer: tuple[int, ...] = (),
 ) -> Fork:
-    """The tokens of one question and its answer."""
+    """The tokens of one question and its answer, given in words or as tokens."""
     question = [i for part in DIALECT.question(asked.text, now, span) for i in part.ids]
-    answer = encode_answer(asked.answer)
+    answer = answer or encode_answer(asked.answer)
     said = (False,) * len(question) + (True,) * len(answer)
     ids = (*question, *answer)
     lag = now - (span[0] + span[1]) / 2 if span else 0.0
@@ -158,10 +173,9 @@ def past(
 ) -> Fork | None:
     """About what happened some time ago."""
     if rng.random() < 0.1:
-        told = [m for m in range(1, turn + 1) if memory.words[m] and captions[m]]
-        answer = captions[told[-1]] if told else "nothing happened"
-        asked = Asked(choose(rng, LAST), answer, "last")
-        return build(turn, asked, memory, turn + 0.9, None)
+        told = [m for m in range(1, turn + 1) if memory.words[m] and captions[m]][-1:]
+        asked = Asked(choose(rng, LAST), _joined(told, captions), "last")
+        return build(turn, asked, memory, turn + 0.9, None, encode_told(told, captions))
     lively = [m for m in range(turn + 1) if captions[m] and memory.words[m]]
     if lively and rng.random() < 0.62:
         named = lively[int(rng.integers(len(lively)))]
@@ -169,11 +183,19 @@ def past(
     else:
         named = int(rng.integers(0, turn + 1))
     phrase, now, span = _when(rng, turn, named)
-    answer_then = happened([m for m in asked_turns(span) if m <= turn], captions, memory)
-    if answer_then is None:
+    text = f"{choose(rng, HAPPENED)} {phrase}"
+    try:
+        found = happened([m for m in asked_turns(span) if m <= turn], captions, memory)
+    except LookupError:
+        return build(turn, Asked(text, "<forgot>", "happened forgotten"), memory, now, span)
+    if found is None:
         return None
-    asked = Asked(f"{choose(rng, HAPPENED)} {phrase}", answer_then, "happened")
-    return build(turn, asked, memory, now, span)
+    asked = Asked(text, _joined(found, captions), "happened" if found else "happened nothing")
+    return build(turn, asked, memory, now, span, encode_told(found, captions))
+
+
+def _joined(told: list[int], captions: list[str]) -> str:
+    return ", then ".join(captions[turn] for turn in told) or "nothing happened"
 
 
 def before(rng: Rng, turns: list[Turn], turn: int, memory: Memory) -> Fork | None:

@@ -27,7 +27,7 @@ from .world import WAYS, Array, Event, Stream, picture
 Rng = np.random.Generator
 VISION_TURNS = 16
 WORD_TURNS = 100
-SILENCE = 0.35
+SILENCE = 0.7
 """Weight of saying nothing in the loss: most turns are silent."""
 IGNORED = -100
 
@@ -190,10 +190,9 @@ def _fork(rng: Rng, plan: Plot, turns: list[Turn], captions: list[str]) -> Fork 
 
 def _shifted(fork: Fork, start: int) -> tuple[int, ...]:
     """The fork's tokens with stamps as they are in a stream that began `start` seconds earlier."""
-    low, high = words.FIRST_STAMP, words.FIRST_STAMP + words.STAMPS
+    low = words.FIRST_STAMP
     return tuple(
-        low + (token - low + start) % words.STAMPS if low <= token < high else token
-        for token in fork.ids
+        words.stamp(token - low + start) if words.is_stamp(token) else token for token in fork.ids
     )
 
 

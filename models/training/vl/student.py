@@ -20,6 +20,8 @@ from .optimiser import Muon
 from .packed import Seen, packed_hidden
 
 Row = dict[str, object]
+PLACES = 0.1
+"""Weight of telling thirds of the picture apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,27 +64,70 @@ class Tally:
         return found
 
 
-def run_lesson(
-    model: VLModel, data: dict[str, Tensor], learn_tower: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Logits at the learnt tokens [n, vocab], targets [n], weights [n] and owners [n]."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Read:
+    """Attributes:
+    logits: at the n learnt tokens, [n, vocab].
+    target, weight, owner: of these, [n].
+    features: of the pictures, [looks, h * w, dim].
+    grid: (1, h, w).
+    """
+
+    logits: Tensor
+    target: Tensor
+    weight: Tensor
+    owner: Tensor
+    features: Tensor
+    grid: tuple[int, int, int]
+
+
+def run_lesson(model: VLModel, data: dict[str, Tensor], learn_tower: bool) -> Read:
+    """One lesson through the tower and the decoder."""
     with torch.autocast("cpu", torch.bfloat16):
         with torch.set_grad_enabled(learn_tower and torch.is_grad_enabled()):
-            features = model.vision(data["pictures"])[0].flatten(0, 1)
+            seen, grid = model.vision(data["pictures"])
+        features = seen.flatten(0, 1)
         embeds = model.text.embed(data["ids"])
         where = data["source"] >= 0
         embeds = embeds.to(features.dtype).index_put((where,), features[data["source"][where]])
         own = data["owner"][len(data["stream"]) :]
-        seen = Seen(data["stream"], data["forks"], own, embeds.dtype)
-        hidden = packed_hidden(model.text, embeds, data["positions"], seen)
+        pairs = Seen(data["stream"], data["forks"], own, embeds.dtype)
+        hidden = packed_hidden(model.text, embeds, data["positions"], pairs)
         learnt = data["weight"] > 0
         logits = model.text.logits(hidden[learnt]).float()
-    return logits, data["target"][learnt], data["weight"][learnt], data["owner"][learnt]
+    chosen = (data[name][learnt] for name in ("target", "weight", "owner"))
+    return Read(logits, *chosen, seen, grid)
 
 
-def grade(tally: Tally, lesson: Lesson, logits: Tensor, target: Tensor, owner: Tensor) -> None:
+class Whereabouts(nn.Module):
+    """Reads off a token in which third of the picture it lies; thrown away afterwards.
+
+    The decoder's slow rotations tell rows and columns hardly apart, and the tower sees distances
+    alone, so that nothing else would make it look where the picture ends.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(dim, 6)
+
+    def forward(self, read: Read) -> Tensor:
+        """The loss of a lesson's tokens."""
+        _, height, width = read.grid
+        rows = torch.arange(height)[:, None].expand(height, width)
+        columns = torch.arange(width)[None].expand(height, width)
+        tokens = functional.rms_norm(read.features.float(), read.features.shape[-1:])
+        thirds = self.head(tokens).flatten(0, 1)
+        loss = thirds.new_zeros(())
+        for part, (place, size) in enumerate(((rows, height), (columns, width))):
+            wanted = ((2 * place + 1) * 3 // (2 * size)).flatten().repeat(len(tokens))
+            loss = loss + functional.cross_entropy(thirds[:, 3 * part : 3 * part + 3], wanted)
+        return loss
+
+
+def grade(tally: Tally, lesson: Lesson, read: Read) -> None:
     """Count forks of which every word would be said, and turns rightly told or left silent."""
-    hits = (logits.argmax(-1) == target).tolist()
+    says, target, owner = read.logits.detach().argmax(-1), read.target, read.owner
+    hits = (says == target).tolist()
     of_fork: dict[int, bool] = defaultdict(lambda: True)
     for hit, number in zip(hits, owner.tolist(), strict=True):
         of_fork[number] = of_fork[number] and hit
@@ -90,11 +135,8 @@ def grade(tally: Tally, lesson: Lesson, logits: Tensor, target: Tensor, owner: T
         tally.add(fork.kind, of_fork[number])
     silent = model_silent()
     told = owner < 0
-    for says, wants in zip(logits.argmax(-1)[told].tolist(), target[told].tolist(), strict=True):
-        if wants == silent:
-            tally.add("turn silent", says == silent)
-        else:
-            tally.add("turn word", says == wants)
+    for word, wanted in zip(says[told].tolist(), target[told].tolist(), strict=True):
+        tally.add("turn silent" if wanted == silent else "turn word", word == wanted)
 
 
 def model_silent() -> int:
@@ -128,6 +170,8 @@ class Teacher:
         self.model = begin(spec, tower)
         self.decoder = Muon(self.model.text, course.lr)
         self.tower = Muon(self.model.vision, course.tower_lr) if course.tower_lr else None
+        self.whereabouts = Whereabouts(spec.text.dim)
+        self.places = Muon(self.whereabouts, 1e-3)
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.step, self.spent = 0, 0.0
         last = folder / "last.pt"
@@ -164,7 +208,7 @@ class Teacher:
     def once(self, tally: Tally) -> float:
         """One step; its loss."""
         course = self.course
-        optimisers = [self.decoder, *([self.tower] if self.tower else [])]
+        optimisers = [self.decoder, *([self.tower, self.places] if self.tower else [])]
         for optimiser in optimisers:
             optimiser.set_rate(self.rate())
             optimiser.zero_grad()
@@ -172,17 +216,19 @@ class Teacher:
         for index in range(course.lessons):
             seed = course.seed * 10_000_000 + self.step * course.lessons + index
             size = draw_size(seed)
-            short = self.spent < 60 * course.minutes * course.short
+            # Later every other step is short, and these are what the tower learns from as well.
+            short = self.step % 2 == 0 or self.spent < 60 * course.minutes * course.short
             count = course.forks // 2 if short else course.forks
             lesson = draw_lesson(seed, size, self.spec.vision.factor, count, False, short)
-            logits, target, weight, owner = run_lesson(
-                self.model, tensors(lesson), bool(self.tower)
-            )
-            losses = functional.cross_entropy(logits, target, reduction="none")
-            loss = (losses * weight).sum() / weight.sum() / course.lessons
-            loss.backward()
-            total += float(loss.detach())
-            grade(tally, lesson, logits.detach(), target, owner)
+            learn = short and self.tower is not None
+            read = run_lesson(self.model, tensors(lesson), learn)
+            losses = functional.cross_entropy(read.logits, read.target, reduction="none")
+            loss = (losses * read.weight).sum() / read.weight.sum()
+            total += float(loss.detach()) / course.lessons
+            if learn:
+                loss = loss + PLACES * self.whereabouts(read)
+            (loss / course.lessons).backward()
+            grade(tally, lesson, read)
         nn.utils.clip_grad_norm_(self.model.text.parameters(), 1.0)
         if self.tower:
             nn.utils.clip_grad_norm_(self.model.vision.parameters(), 1.0)
@@ -225,8 +271,7 @@ class Teacher:
         for index in range(lessons):
             seed = 900_000_000 + index
             lesson = draw_lesson(seed, draw_size(seed), self.spec.vision.factor, 80, True)
-            logits, target, _, owner = run_lesson(self.model, tensors(lesson), False)
-            grade(tally, lesson, logits, target, owner)
+            grade(tally, lesson, run_lesson(self.model, tensors(lesson), False))
         self.model.load_state_dict(now)
         return tally.read()
 
