@@ -2,7 +2,7 @@
 
 import { download } from './stage.js';
 import { clock, Track } from './track.js';
-import { captionText as text } from './words.js';
+import { capital, captionText as text } from './words.js';
 
 const KEEP = 'millrace.captions'; // the viewer's wishes, for the next visit
 const NEAR_PX = 24; // so close to the end counts as being there
@@ -62,6 +62,7 @@ export class Captions {
   message(message) {
     if (message.type === 'captions') this.#captions(message);
     else if (message.type === 'cue') this.#cue(message);
+    else if (message.type === 'error' && message.about === 'captions') this.#note(message.message);
     else return false;
     return true;
   }
@@ -177,17 +178,20 @@ export class Captions {
   #draw() {
     const { state } = this;
     this.root.dataset.told = state;
-    const words = this.said || (text.states[state] ?? '');
+    const words = this.said ? capital(this.said) : (text.states[state] ?? '');
     const empty = !this.list.children.length;
     this.find('told-empty').textContent = empty ? words || text.soon : '';
     this.find('told-empty').hidden = !empty;
-    const note = empty || ['live', 'idle'].includes(state) ? '' : words;
-    this.find('told-note').textContent = note;
-    this.find('told-note').hidden = !note;
+    this.#note(empty || ['live', 'idle'].includes(state) ? '' : words);
     for (const button of this.root.querySelectorAll('[data-save]')) button.disabled = empty;
     const usable = !['none', 'failed'].includes(state);
     this.find('told-on').disabled = !usable;
     this.find('told-of').hidden = state === 'none';
+  }
+
+  #note(words) {
+    this.find('told-note').textContent = words && capital(words);
+    this.find('told-note').hidden = !words;
   }
 
   #drawWish() {

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from ..streaming.captions.host import (
@@ -24,31 +23,13 @@ from ..streaming.captions.speech import Words
 from ..streaming.captions.track import Cue
 from ..streaming.frames import Frame
 from . import channel
+from .answers import Answers, Hearer, Send
 from .caption_desk import CaptionDesk
 
 log = logging.getLogger(__name__)
 
 Of = Literal["source", "styled"]
 OFF = "Turn captions on first: the language model has seen nothing of this session."
-
-Send = Callable[..., None]
-"""(kind, **fields): one message to the page."""
-Hearer = Callable[[AnswerPart], None]
-
-
-@dataclass(eq=False)
-class Asked:
-    """A question that is being answered.
-
-    Attributes:
-        id: the asker's own name for it.
-        hear: who else wants the answer, besides the page.
-    """
-
-    at: float
-    id: int | None
-    hear: Hearer | None
-    spoke: bool = False
 
 
 class ViewerCaptions:
@@ -72,7 +53,7 @@ class ViewerCaptions:
         self._fps = fps
         self._send = send
         self._loop = asyncio.get_running_loop()
-        self._asked: dict[int, Asked] = {}
+        self._answers = Answers(desk, send)
         self._zero: float | None = None
         self._opening: asyncio.Task[None] | None = None
         self._trouble = ""
@@ -122,7 +103,7 @@ class ViewerCaptions:
                     self.unwatch(alert)
         except CaptionRefused as error:
             if isinstance(message, channel.Ask):
-                self._send_answer(message.id, AnswerPart(-1, "", done=True, error=str(error)))
+                self._answers.send(message.id, AnswerPart(-1, "", done=True, error=str(error)))
             else:
                 about = type(message).__name__.lower()
                 self._send("error", message=str(error), about=about, id=message.id)
@@ -158,7 +139,7 @@ class ViewerCaptions:
         except CaptionRefused:
             self._desk.tally.question("refused")
             raise
-        self._asked[number] = Asked(self._desk.clock.now(), id, hear)
+        self._answers.expect(number, id, hear)
         return number
 
     def watch(self, text: str) -> int:
@@ -223,18 +204,6 @@ class ViewerCaptions:
         listed = [{"alert": number, "text": text} for number, text in self.alerts.items()]
         self._send("alerts", list=listed)
 
-    def _send_answer(self, id: int | None, part: AnswerPart) -> None:
-        self._send(
-            "answer",
-            id=id,
-            question=part.question,
-            text=part.text,
-            done=part.done,
-            span=part.span,
-            looks=part.looks,
-            error=part.error,
-        )
-
     # From the host ------------------------------------------------------------------------------
 
     def listen(self, telling: Telling) -> None:
@@ -249,33 +218,20 @@ class ViewerCaptions:
                     self._desk.tally.cue(cue.kind, delay)
                 self._send("cue", **channel.cue(cue), delay=delay)
             case AnswerPart():
-                self._take_part(telling)
+                self._answers.take(telling)
             case AlertFired(alert, condition, time, delay):
                 self._desk.tally.alert()
                 self._send("alert", alert=alert, condition=condition, time=time, delay=delay)
             case CaptionEvent(kind, message, _):
                 if kind == "interrupted":
-                    self._drop_questions("the language model was started again; ask once more")
-                self._trouble = message if kind in ("error", "closed") and not self._closed else ""
+                    self._answers.drop("the language model was started again; ask once more")
+                elif kind == "closed":
+                    self._answers.drop(message or "the captions ended")
+                elif kind == "error":
+                    self._send("error", message=message, about="captions", id=None)
+                    return
+                self._trouble = message if kind == "closed" and not self._closed else ""
                 self.tell()
-
-    def _take_part(self, part: AnswerPart) -> None:
-        asked = self._asked.get(part.question)
-        if asked is None:
-            return
-        if part.text and not asked.spoke:
-            asked.spoke = True
-            self._desk.tally.first_word.observe(self._desk.clock.now() - asked.at)
-        if part.done:
-            del self._asked[part.question]
-            self._desk.tally.question("failed" if part.error else "answered")
-        self._send_answer(asked.id, part)
-        if asked.hear is not None:
-            asked.hear(part)
-
-    def _drop_questions(self, why: str) -> None:
-        for number in tuple(self._asked):
-            self._take_part(AnswerPart(number, "", done=True, error=why))
 
     # Opening and closing ------------------------------------------------------------------------
 
@@ -289,7 +245,8 @@ class ViewerCaptions:
             self.tell()
 
     def _open_if_due(self) -> None:
-        due = self.on and self.session is None and self._opening is None and not self._closed
+        gone = self.session is None or self.session.state == "closed"
+        due = self.on and gone and self._opening is None and not self._closed
         if due and self._desk.state == "ready":
             self._trouble = ""
             self._opening = self._loop.create_task(self._open())
@@ -306,12 +263,19 @@ class ViewerCaptions:
             if self._closed:
                 session.close("the viewer left")
                 return
-            self.session = session
-            if self.wish != config.instruction:
-                session.instruct(self.wish)
+            self._begin(session, config)
         finally:
             self._opening = None
         self.tell()
+
+    def _begin(self, session: CaptionSession, config: CaptionConfig) -> None:
+        """What was wished for meanwhile holds here too, and the alerts of one that ended."""
+        self.session, self._zero = session, None
+        if self.wish != config.instruction:
+            session.instruct(self.wish)
+        if self.alerts:
+            self.alerts = {session.watch(text): text for text in self.alerts.values()}
+            self._send_alerts()
 
     async def settled(self) -> None:
         """Wait until what was turned on is open, or refused."""
@@ -330,7 +294,7 @@ class ViewerCaptions:
             return
         self._closed = True
         self._unwatch()
-        self._drop_questions(reason or "the session ended")
+        self._answers.drop(reason or "the session ended")
         if self.session is not None:
             self._desk.tally.duplicates(int(self.session.stats().get("duplicates", 0)))
             self.session.close(reason)

@@ -12,6 +12,7 @@ from millrace.app import channel
 from millrace.app.caption_desk import BURST, EVERY_S, CaptionDesk, Ration, TooOften
 from millrace.app.rtc import Offer, Rtc
 from millrace.app.settings import ServerSettings
+from millrace.streaming.captions.host import CaptionEvent
 from millrace.streaming.captions.track import Cue
 from millrace.streaming.clock import ManualClock
 from millrace.streaming.pipeline import StreamConfig
@@ -219,6 +220,27 @@ def test_closing_the_session_closes_its_captions() -> None:
         await place.rtc.close(place.rtc.peers()[0].id, "enough")
         assert session.closed.is_set()
         assert place.desk.tally.counts()[3] == 3, "what a session counted is kept"
+
+    run(body)
+
+
+def test_captions_that_the_host_ended_can_be_had_again_with_their_alerts() -> None:
+    async def body(place: Place) -> None:
+        client = place.client
+        session = await place.on()
+        client.send({"type": "watch", "text": "a cat comes"})
+        await client.message("alerts")
+        session.tell(CaptionEvent("error", "no room for another wish"))
+        assert (await client.message("error"))["about"] == "captions"
+        session.state = "closed"
+        session.tell(CaptionEvent("closed", "the model failed"))
+        told = await client.message("captions", lambda m: m["state"] == "failed")
+        assert told["message"] == "the model failed"
+        client.messages.clear()
+        client.send({"type": "captions", "on": True})
+        await client.message("captions", lambda m: m["state"] == "live" and m["zero"] is not None)
+        again = place.host.sessions[-1]
+        assert again is not session and list(again.watched.values()) == ["a cat comes"]
 
     run(body)
 
