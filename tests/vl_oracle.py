@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -63,8 +64,9 @@ def randomize(module: nn.Module, seed: int = 0, scale: float = 0.15) -> None:
                 parameter += 1
 
 
+@cache
 def pair(spec: VLSpec, seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[VLModel, Any]:
-    """Ours and theirs with the same weights."""
+    """Ours and theirs with the same weights; made once, so never change them."""
     ours = VLModel(spec)
     randomize(ours, seed)
     theirs = Qwen2_5_VLForConditionalGeneration(oracle_config(spec))

@@ -155,12 +155,13 @@ class Reach:
     """What the tokens of one pass see of an arena (a `Past`).
 
     Attributes:
-        turn: rotation of the new tokens, [n, 1, 2, head_dim / 2].
+        turn: rotation of the new tokens, [n, 1, 2, head_dim].
         new: int64 [n], slots of the new tokens, stream after stream.
         keys: int64 [rows, keys], slots that each stream holds, its new ones last; then anything.
         mask: bool [rows, 1, queries, keys], which of them each new token sees.
-        lines: int64 [rows, queries], each stream's new tokens; then anything.
-        back: int64 [n], where each new token is among rows * queries.
+        lines: int64 [rows, queries], each stream's new tokens; then anything. None where all have
+            as many.
+        back: int64 [n], where each new token is among rows * queries; None likewise.
     """
 
     arena: KVArena
@@ -168,19 +169,25 @@ class Reach:
     new: Tensor
     keys: Tensor
     mask: Tensor
-    lines: Tensor
-    back: Tensor
+    lines: Tensor | None = None
+    back: Tensor | None = None
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         arena, (rows, count) = self.arena, self.keys.shape
+        turned = rotate(torch.cat((query, key), 1), self.turn)
+        query, rotated = turned.split((query.shape[1], key.shape[1]), 1)
         arena.raw[layer].index_copy_(0, self.new, key)
-        arena.rotated[layer].index_copy_(0, self.new, rotate(key, self.turn))
+        arena.rotated[layer].index_copy_(0, self.new, rotated)
         arena.value[layer].index_copy_(0, self.new, value)
         seen = self.keys.view(-1)
         keys = arena.rotated[layer].index_select(0, seen).unflatten(0, (rows, count))
         values = arena.value[layer].index_select(0, seen).unflatten(0, (rows, count))
-        out = grouped_attention(rotate(query, self.turn)[self.lines], keys, values, self.mask)
-        return out.flatten(0, 1)[self.back]
+        if self.lines is None:
+            queries = query.unflatten(0, (rows, -1))
+        else:
+            queries = query[self.lines]
+        out = grouped_attention(queries, keys, values, self.mask).flatten(0, 1)
+        return out if self.back is None else out[self.back]
 
 
 def reach(arena: KVArena, places: NDArray[np.float64], rows: Sequence[tuple[Slots, int]]) -> Reach:
@@ -204,15 +211,15 @@ def reach(arena: KVArena, places: NDArray[np.float64], rows: Sequence[tuple[Slot
         new_slots.append(slots[before[row] :])
         first += new
     mask = _mask(torch.from_numpy(before), most_new, most)
-    on = arena.device
+    even = all(new == most_new for _, new in rows)
     return Reach(
         arena=arena,
         turn=arena.turns(places),
         new=arena.index(np.concatenate(new_slots)),
         keys=arena.index(keys),
-        mask=mask.to(on),
-        lines=arena.index(lines),
-        back=arena.index(np.concatenate(back)),
+        mask=mask.to(arena.device),
+        lines=None if even else arena.index(lines),
+        back=None if even else arena.index(np.concatenate(back)),
     )
 
 

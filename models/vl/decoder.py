@@ -13,11 +13,11 @@ import torch.nn as nn
 import torch.nn.functional as functional
 from torch import Tensor
 
-from ..layers import Linear, RMSNorm
+from ..layers import RMSNorm
+from .gated import GatedMLP, PlainLinear
 from .grouped import grouped_attention
 from .rotary import rotate, text_turns, wide
 from .specs import TextSpec
-from .vision import GatedMLP
 
 
 class Past(Protocol):
@@ -41,10 +41,10 @@ class Attention(nn.Module):
         super().__init__()
         self.head_dim = spec.head_dim
         wide_dim, narrow = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
-        self.q_proj = Linear(spec.dim, wide_dim)
-        self.k_proj = Linear(spec.dim, narrow)
-        self.v_proj = Linear(spec.dim, narrow)
-        self.o_proj = Linear(wide_dim, spec.dim, bias=False)
+        self.q_proj = PlainLinear(spec.dim, wide_dim)
+        self.k_proj = PlainLinear(spec.dim, narrow)
+        self.v_proj = PlainLinear(spec.dim, narrow)
+        self.o_proj = PlainLinear(wide_dim, spec.dim, bias=False)
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Unrotated queries, keys and values, each [..., heads, head_dim]."""
@@ -52,7 +52,7 @@ class Attention(nn.Module):
         query, key, value = parts
         return query, key, value
 
-    def _inputs(self) -> tuple[Linear, Linear, Linear]:
+    def _inputs(self) -> tuple[PlainLinear, PlainLinear, PlainLinear]:
         return self.q_proj, self.k_proj, self.v_proj
 
     def forward(self, x: Tensor, turn: Tensor, mask: Tensor | None, residual: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ class DecoderLayer(nn.Module):
     def __init__(self, spec: TextSpec) -> None:
         super().__init__()
         self.self_attn = Attention(spec)
-        self.mlp = GatedMLP(spec.dim, spec.ffn_dim, bias=False)
+        self.mlp = GatedMLP(spec.dim, spec.ffn_dim, bias=False, linear=PlainLinear)
         self.input_layernorm = RMSNorm(spec.dim, spec.eps)
         self.post_attention_layernorm = RMSNorm(spec.dim, spec.eps)
 
@@ -101,7 +101,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.spec = spec
         self.model = Trunk(spec)
-        self.lm_head = None if spec.tied else Linear(spec.dim, spec.vocab, bias=False)
+        self.lm_head = None if spec.tied else PlainLinear(spec.dim, spec.vocab, bias=False)
 
     @property
     def weight(self) -> Tensor:

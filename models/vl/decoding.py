@@ -72,9 +72,8 @@ def decode(text: Decoder, arena: KVArena, given: Feed) -> Tensor:
 
     Nothing is asked back from the device, so that a graph can hold it.
     """
-    rows, keys = given.keys.shape
-    line = torch.arange(rows, device=given.ids.device)
-    seen = torch.arange(keys, device=given.ids.device) < given.lengths[:, None]
+    slots = torch.arange(given.keys.shape[1], device=given.ids.device)
+    seen = slots < given.lengths[:, None]
     embeds = text.embed(given.ids)
     if arena.inputs is not None:
         arena.inputs.index_copy_(0, given.new, embeds)
@@ -84,8 +83,6 @@ def decode(text: Decoder, arena: KVArena, given: Feed) -> Tensor:
         new=given.new,
         keys=given.keys,
         mask=seen[:, None, None, :],
-        lines=line[:, None],
-        back=line,
     )
     return text.logits(text.extend(embeds, past))
 

@@ -21,19 +21,23 @@ def rotate(x: Tensor, turn: Tensor) -> Tensor:
 
     Args:
         x: [..., D].
-        turn: cosines and sines, broadcastable to [..., 2, D/2]; computed in its type.
+        turn: from `table`, broadcastable to [..., 2, D]; computed in its type.
 
     Returns:
         As `x`.
     """
     cos, sin = turn.unbind(-2)
-    near, far = x.to(turn.dtype).chunk(2, -1)
-    return torch.cat((near * cos - far * sin, far * cos + near * sin), -1).to(x.dtype)
+    given = x.to(turn.dtype)
+    # Few operations, because for one token each costs more than its arithmetic.
+    other = given.roll(given.shape[-1] // 2, -1)
+    return torch.addcmul(given * cos, other, sin).to(x.dtype)
 
 
 def table(angle: Tensor, dtype: torch.dtype) -> Tensor:
-    """What `rotate` takes: cosine and sine of angles [..., P], as [..., 2, P]."""
-    return torch.stack((angle.cos(), angle.sin()), -2).to(dtype)
+    """What `rotate` takes: cosines, and sines with the sign of each half, of angles [..., P], as
+    [..., 2, 2 P]."""
+    cos, sin = angle.cos(), angle.sin()
+    return torch.stack((torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)), -2).to(dtype)
 
 
 @lru_cache(maxsize=16)
@@ -54,7 +58,7 @@ def text_turns(positions: Tensor, spec: TextSpec, dtype: torch.dtype) -> Tensor:
         positions: [3, ...] of any float type; time, height, width.
 
     Returns:
-        [..., 1, 2, head_dim / 2] in `dtype`, for tokens [..., heads, head_dim].
+        [..., 1, 2, head_dim] in `dtype`, for tokens [..., heads, head_dim].
     """
     axes = _axes(spec.rope_sections, positions.device)
     rates = frequencies(spec.head_dim // 2, spec.rope_theta, positions.device)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...kernels import attention
 from ..layers import Linear, RMSNorm
+from .gated import GatedMLP
 from .rotary import picture_angles, rotate, table, wide
 from .specs import VisionSpec
 
@@ -31,7 +32,7 @@ class Tiling:
             window the patches of a token together.
         back: int64 [tokens], place of each token, row-major.
         kinds: (windows, patches of each) of every kind of window, in the order of the places.
-        turn: [patches, 1, 2, head_dim / 2], rotation of the patch at each place.
+        turn: [patches, 1, 2, head_dim], rotation of the patch at each place.
     """
 
     order: Tensor
@@ -108,27 +109,13 @@ class VisionAttention(nn.Module):
         return self.proj(out, residual=residual)
 
 
-class GatedMLP(nn.Module):
-    """SwiGLU (Shazeer 2020)."""
-
-    def __init__(self, dim: int, ffn_dim: int, bias: bool) -> None:
-        super().__init__()
-        self.gate_proj = Linear(dim, ffn_dim, bias)
-        self.up_proj = Linear(dim, ffn_dim, bias)
-        self.down_proj = Linear(ffn_dim, dim, bias)
-
-    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
-        hidden = functional.silu(self.gate_proj(x)) * self.up_proj(x)
-        return self.down_proj(hidden, residual=residual)
-
-
 class VisionBlock(nn.Module):
     def __init__(self, spec: VisionSpec) -> None:
         super().__init__()
         self.norm1 = RMSNorm(spec.dim, _EPS)
         self.norm2 = RMSNorm(spec.dim, _EPS)
         self.attn = VisionAttention(spec)
-        self.mlp = GatedMLP(spec.dim, spec.ffn_dim, bias=True)
+        self.mlp = GatedMLP(spec.dim, spec.ffn_dim, bias=True, linear=Linear)
 
     def forward(self, x: Tensor, turn: Tensor, kinds: tuple[tuple[int, int], ...]) -> Tensor:
         x = self.attn(self.norm1(x), turn, kinds, residual=x)

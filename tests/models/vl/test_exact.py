@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -158,8 +160,8 @@ def test_t5_a_plain_decoder_with_unrotated_keys_says_the_same() -> None:
     ours, theirs = pair(SPEC)
     plain = PlainDecoder(theirs, SPEC.text)
     streaming = StreamingVL(ours, SLOTS)
-    stream, _, logits, plain_logits = run_and_forget(streaming, plain, 30)
-    assert stream.position > 270 and len(plain.keys[0]) == stream.length
+    stream, _, logits, plain_logits = run_and_forget(streaming, plain, 16)
+    assert stream.position > 140 and len(plain.keys[0]) == stream.length
     close(logits, plain_logits[-1], 2e-6)
 
 
@@ -281,7 +283,7 @@ def test_t7_a_replay_is_the_same_to_the_bit() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_t7_a_graph_is_the_plain_step(dtype: torch.dtype) -> None:
-    ours = pair(SPEC, dtype=dtype)[0].cuda()
+    ours = deepcopy(pair(SPEC, dtype=dtype)[0]).cuda()
     with_graphs, plain = StreamingVL(ours, SLOTS), StreamingVL(ours, SLOTS)
     plain.steps.captures = False
     assert with_graphs.steps.captures

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 import torch
 from millrace.models.vl.model import VLModel
@@ -64,6 +66,14 @@ def test_gradients_reach_every_weight() -> None:
     logits.logsumexp(-1).sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+def test_copies_and_moves_keep_both_views_of_a_model_one() -> None:
+    model = VLModel(small_spec(layers=1))
+    copied = deepcopy(model).double()
+    assert copied.text.model is copied.model and copied.text.lm_head is copied.lm_head
+    assert copied.text.weight.dtype == torch.float64
+    assert copied.text.weight.data_ptr() != model.text.weight.data_ptr()
 
 
 def test_pictures_of_odd_sizes_are_refused() -> None:
