@@ -243,7 +243,7 @@ def test_a_recording_comes_with_its_captions(viewer: Viewer, host: FakeCaptionHo
     ("host", "words"),
     [
         (None, "millrace serve --captions"),
-        (FakeCaptionHost(broken="no weights at /nowhere"), "no weights"),
+        (FakeCaptionHost(broken="no weights at /nowhere"), "No weights at"),
         (FakeCaptionHost(hold=True), "being loaded"),
     ],
 )
