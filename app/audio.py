@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import av
 import numpy as np
@@ -28,8 +28,20 @@ from .offers import only_codec
 from .rtc_patches import RTP_RATE, ReceiverClock, packets_sent, sent_origin
 from .tracks import Sent
 
-Heard = Callable[[float, Samples], None]
-"""(seconds on the pictures' time line, samples int16 [n, 2]): the sound as it came."""
+
+class Ear(Protocol):
+    """Who else takes the sound as it came."""
+
+    def hear(self, at: float, samples: Samples) -> None:
+        """Args:
+        at: seconds on the pictures' time line of the first sample.
+        samples: int16 [n, 2].
+        """
+        ...
+
+    def stats(self) -> Mapping[str, Any]: ...
+
+    def close(self) -> None: ...
 
 
 class OutSound(MediaStreamTrack):
@@ -93,7 +105,7 @@ class Sound:
 
     def __init__(self, clock: Clock, origin: float) -> None:
         self.paused = False
-        self.on_heard: Heard = lambda at, samples: None
+        self._ear: Ear | None = None
         self.sync = Sync()
         self._clock = clock
         self._origin = origin
@@ -126,6 +138,10 @@ class Sound:
         """Let the picture's reports tell the same clock."""
         report_by(video, self._wall, origin, RTP_RATE)
 
+    def heard_by(self, ear: Ear) -> None:
+        """Let another hear it, too."""
+        self._ear = ear
+
     def shown(self, sent: Sent) -> None:
         """A picture left."""
         if not sent.output.repeated:
@@ -155,8 +171,8 @@ class Sound:
         self._playout.put(pts, samples, now)
         self.track.wake()
         zero = self.sync.arrival()
-        if zero is not None:
-            self.on_heard(zero + pts / RATE, samples)
+        if zero is not None and self._ear is not None:
+            self._ear.hear(zero + pts / RATE, samples)
 
     def _aim(self) -> None:
         shift = self.sync.shift()
@@ -169,7 +185,17 @@ class Sound:
             self._rtp_origin = sent_origin(self._transceiver.sender, last)
 
     def stats(self) -> Mapping[str, Any]:
-        """For the page: milliseconds of sound that came, and what was done to it."""
+        """For the page: `sound`, and `speech` where it is heard."""
+        speech = {"speech": self._ear.stats()} if self._ear else {}
+        return {"sound": self._numbers(), **speech}
+
+    def close(self) -> None:
+        self.track.stop()
+        if self._ear is not None:
+            self._ear.close()
+
+    def _numbers(self) -> Mapping[str, Any]:
+        """Milliseconds of sound that came, and what was done to it."""
         tally, line, error = self._playout.tally, self._playout.line, self._playout.error
         delay = self.sync.delay
         return {

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 
 from .audio_line import BLOCK, MOST_CUT, RATE, Line, Samples, best_cut, blended, loudness, spliced
 
-LEAD_S = 0.1
-"""How long before its stamp a block leaves when it can: a browser's buffer holds 60 to 100 ms, and
-would hold the picture back for what is missing."""
+LEAD_S, MOST_LEAD_S, LEAD_GROWS = 0.06, 0.25, 0.01
+"""How long before its stamp a block leaves when it can, seconds: at first what a browser's buffer
+holds, then more by so much a second. A browser holds sound that comes early until its time, but
+where its buffer holds more than it got early, it holds the picture back too; and it follows slowly,
+so that all of it at once would be heard before its picture."""
 PATIENCE_S, MOST_PATIENCE_S = 0.2, 0.5
 """How long after that a block waits for its sound: at first, and at most, for sound that always
 comes late."""
@@ -84,6 +86,7 @@ class Playout:
         self._pts = 0
         self._rest = 0
         self._empty = 0
+        self._begun = 0.0
         self._known = 0
         """End of the line when it went idle: sound beyond it wakes it up."""
         self._patience = PATIENCE_S
@@ -121,11 +124,12 @@ class Playout:
                 return Wait()
             self._begin(now, self._shift)
             assert self._at is not None
-        leaves = self._origin + self._pts / RATE - LEAD_S
-        if now < leaves:
-            return Wait(leaves)
-        if self.line.end < self._at + BLOCK and now < leaves + self._patience:
-            return Wait(leaves + self._patience)
+        lead = min(MOST_LEAD_S, LEAD_S + LEAD_GROWS * (now - self._begun))
+        stamp = self._origin + self._pts / RATE
+        if now < stamp - lead:
+            return Wait(stamp - lead)
+        if self.line.end < self._at + BLOCK and now < stamp - LEAD_S + self._patience:
+            return Wait(stamp - LEAD_S + self._patience)
         cut = self._cut()
         return self._block(cut if self.line.end >= self._at + BLOCK + cut else min(cut, 0))
 
@@ -133,6 +137,7 @@ class Playout:
         self._pts = max(self._pts, round((now + LEAD_S - self._origin) * RATE))
         self._at = self._wanted(shift)
         self._rest = self._empty = 0
+        self._begun = now
 
     def _wanted(self, shift: float) -> int:
         """Stamp of the sample that belongs at the begin of the next block."""

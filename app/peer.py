@@ -75,7 +75,6 @@ class Peer:
         self.session: Session | None = None
         self.captions: ViewerCaptions | None = None
         self.sound: Sound | None = None
-        self.hearing: Hearing | None = None
         self.counts = Counts()
         self._closing: asyncio.Future[None] | None = None
         self._shared = shared
@@ -137,8 +136,7 @@ class Peer:
         self.captions = ViewerCaptions(self._shared.captions, config.user, config.fps, self._send)
         self._inbound.on_picture = functools.partial(self.captions.see, of="source")
         if self.sound is not None and self._shared.captions.speech is not None:
-            self.hearing = Hearing(self._shared.captions.speech, self.captions)
-            self.sound.on_heard = self.hearing.hear
+            self.sound.heard_by(Hearing(self._shared.captions.speech, self.captions))
         self._received = rtc_patches.count_reports(video.sender)
         self._spawn(self._inbound.run(video.receiver.track))
         self._spawn(self._report())
@@ -309,8 +307,7 @@ class Peer:
             "send_ms": self._stamps.send_ms() if self._stamps else 0.0,
             "state": self.session.state,
             "connection": self.state,
-            **({"sound": self.sound.stats()} if self.sound else {}),
-            **({"speech": self.hearing.stats()} if self.hearing else {}),
+            **(self.sound.stats() if self.sound else {}),
             "captions": self.captions.stats() if self.captions else {},
         }
 
@@ -347,9 +344,7 @@ class Peer:
             task.cancel()
         self.track.stop()
         if self.sound is not None:
-            self.sound.track.stop()
-        if self.hearing is not None:
-            self.hearing.close()
+            self.sound.close()
         try:
             await self.pc.close()
         except SDP_ERRORS as error:

@@ -22,7 +22,17 @@ from millrace.app.audio_line import (
     loudness,
     spliced,
 )
-from millrace.app.audio_playout import IDLE, JUMP, LEAD_S, NEAR_LOUD, PATIENCE_S, Block, Playout
+from millrace.app.audio_playout import (
+    IDLE,
+    JUMP,
+    LEAD_GROWS,
+    LEAD_S,
+    MOST_LEAD_S,
+    NEAR_LOUD,
+    PATIENCE_S,
+    Block,
+    Playout,
+)
 from millrace.app.audio_sync import BELIEVED_S, DRAG_S, Sync
 
 Sound = npt.NDArray[np.int16]
@@ -176,7 +186,12 @@ def test_sound_leaves_a_little_before_its_picture_and_stamps_have_no_gaps() -> N
     stamps = [block.pts for block in stage.sent]
     assert all(b - a == BLOCK for a, b in zip(stamps, stamps[1:], strict=False))
     ahead = [pts / RATE - left for pts, left in zip(stamps, stage.left, strict=True)]
-    assert all(LEAD_S - 0.005 < seconds <= LEAD_S for seconds in ahead[20:])
+    assert ahead[0] == pytest.approx(LEAD_S, abs=0.005)
+    assert ahead[-1] == pytest.approx(LEAD_S + 3.0 * LEAD_GROWS, abs=0.005)
+    stage.run(30.0)
+    early = stage.sent[-1].pts / RATE - stage.left[-1]
+    there = stage.delay - stage.way - BLOCK / RATE
+    assert there - 0.021 < early <= there + 0.001 < MOST_LEAD_S, "as soon as its sound is there"
     assert all(abs(seconds) < 1e-4 for seconds in list(stage.off())[20:])
     tally = stage.playout.tally
     assert (tally.jumps, tally.cut_out, tally.put_in, tally.late) == (0, 0, 0, 0)
