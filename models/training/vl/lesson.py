@@ -163,6 +163,9 @@ def _memories(rng: Rng, plan: Plot, turn: int) -> Memory:
 def _fork(rng: Rng, plan: Plot, turns: list[Turn], captions: list[str]) -> Fork | None:
     """One question, mostly at a turn where something goes on."""
     first = plan.turns - plan.seen
+    if not plan.seen:
+        turn = int(rng.integers(plan.turns // 2, plan.turns))
+        return past(rng, turns, captions, turn, _memories(rng, plan, turn))
     turn = int(rng.integers(first, plan.turns))
     if rng.random() < 0.4:
         moving = [
@@ -278,12 +281,12 @@ def _finish(
     source = np.array(writer.source)
     masks = _visibility(owner, turn, source >= 0, plan, forks)
     first = plan.turns - plan.seen
-    seen = [
-        np.stack([picture(stream, float(number)), picture(stream, number + BETWEEN)])
-        for number in range(first, plan.turns)
-    ]
+    pictures = np.zeros((plan.seen, 2, *stream.size, 3), np.float32)
+    for index in range(plan.seen):
+        pictures[index, 0] = picture(stream, float(first + index))
+        pictures[index, 1] = picture(stream, first + index + BETWEEN)
     return Lesson(
-        np.stack(seen),
+        pictures,
         np.array(writer.ids),
         source,
         np.concatenate(writer.places, 1).astype(np.float32),
@@ -327,6 +330,16 @@ def draw_lesson(
     taste = Taste(quiet=0.1, heldout=heldout)
     stream = tell(int(rng.integers(1 << 40)), plan.turns + 0.6, size, taste)
     return write_lesson(rng, stream, plan, (size[0] // factor, size[1] // factor), count)
+
+
+def draw_words(seed: int, count: int) -> Lesson:
+    """A lesson without pictures: captions, and questions about what happened. A fifth of the cost,
+    and all of it for finding seconds again."""
+    rng = np.random.default_rng([seed, 97])
+    turns = int(rng.integers(8, 80))
+    plan = Plot(turns, 0, VISION_TURNS, WORD_TURNS, int(rng.integers(0, 1000)))
+    stream = tell(int(rng.integers(1 << 40)), plan.turns + 0.6, (64, 64), Taste(easy=True))
+    return write_lesson(rng, stream, plan, (2, 2), count)
 
 
 def draw_size(seed: int) -> tuple[int, int]:

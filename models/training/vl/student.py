@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from ...vl.model import VLModel
 from ...vl.specs import VLSpec
-from .lesson import Lesson, draw_lesson, draw_size, tensors
+from .lesson import Lesson, draw_lesson, draw_size, draw_words, tensors
 from .optimiser import Muon
 from .packed import Seen, packed_hidden
 
@@ -32,6 +32,7 @@ class Course:
     tower_lr: of the tower; 0 leaves it as it is.
     lessons: of one step.
     forks: of a lesson.
+    words: forks of one more lesson in each step, which has no pictures; 0 for none.
     fall: last part of the time, over which the rate falls.
     short: first part of the time, with short streams: more of them, and easier to search.
     """
@@ -41,6 +42,7 @@ class Course:
     tower_lr: float = 0.0
     lessons: int = 2
     forks: int = 64
+    words: int = 48
     fall: float = 0.5
     short: float = 0.2
     seed: int = 1
@@ -85,7 +87,10 @@ def run_lesson(model: VLModel, data: dict[str, Tensor], learn_tower: bool) -> Re
     """One lesson through the tower and the decoder."""
     with torch.autocast("cpu", torch.bfloat16):
         with torch.set_grad_enabled(learn_tower and torch.is_grad_enabled()):
-            seen, grid = model.vision(data["pictures"])
+            if len(data["pictures"]):
+                seen, grid = model.vision(data["pictures"])
+            else:
+                seen, grid = data["pictures"].new_zeros(0, 0, model.spec.text.dim), (1, 0, 0)
         features = seen.flatten(0, 1)
         embeds = model.text.embed(data["ids"])
         where = data["source"] >= 0
@@ -124,7 +129,7 @@ class Whereabouts(nn.Module):
         return loss
 
 
-def grade(tally: Tally, lesson: Lesson, read: Read) -> None:
+def grade(tally: Tally, lesson: Lesson, read: Read, of: str = "") -> None:
     """Count forks of which every word would be said, and turns rightly told or left silent."""
     says, target, owner = read.logits.detach().argmax(-1), read.target, read.owner
     hits = (says == target).tolist()
@@ -132,7 +137,7 @@ def grade(tally: Tally, lesson: Lesson, read: Read) -> None:
     for hit, number in zip(hits, owner.tolist(), strict=True):
         of_fork[number] = of_fork[number] and hit
     for number, fork in enumerate(lesson.forks):
-        tally.add(fork.kind, of_fork[number])
+        tally.add(of + fork.kind, of_fork[number])
     silent = model_silent()
     told = owner < 0
     for word, wanted in zip(says[told].tolist(), target[told].tolist(), strict=True):
@@ -229,6 +234,16 @@ class Teacher:
                 loss = loss + PLACES * self.whereabouts(read)
             (loss / course.lessons).backward()
             grade(tally, lesson, read)
+        if course.words:
+            lesson = draw_words(course.seed * 10_000_000 + self.step, course.words)
+            read = run_lesson(self.model, tensors(lesson), False)
+            losses = functional.cross_entropy(read.logits, read.target, reduction="none")
+            ((losses * read.weight).sum() / read.weight.sum() / course.lessons).backward()
+            grade(tally, lesson, read, "words ")
+        self._step(optimisers)
+        return total
+
+    def _step(self, optimisers: list[Muon]) -> None:
         nn.utils.clip_grad_norm_(self.model.text.parameters(), 1.0)
         if self.tower:
             nn.utils.clip_grad_norm_(self.model.vision.parameters(), 1.0)
@@ -236,7 +251,6 @@ class Teacher:
             optimiser.step()
         self._blend()
         self.step += 1
-        return total
 
     @torch.no_grad()
     def _blend(self) -> None:
