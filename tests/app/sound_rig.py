@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -107,7 +107,8 @@ class SoundClient(Client):
         self.beeps = Beeps(began, BLOCK / RATE)
         self.pc.addTrack(self.beeps)
         for sender in self.pc.getSenders():
-            sender.track.sender = sender
+            track: Any = sender.track
+            track.sender = sender
         self.sound_clock: Any = None
         self._sound: Any = None
 
@@ -125,7 +126,7 @@ class SoundClient(Client):
         """The next legible picture's stamp and number."""
         while True:
             picture = await self.picture()
-            number = read(np.asarray(picture.to_ndarray())[: SIZE[1]])
+            number = read(cast(Any, picture.to_ndarray())[: SIZE[1]])
             if number is not None:
                 return int(picture.pts or 0), number
 

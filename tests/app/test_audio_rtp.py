@@ -167,7 +167,8 @@ def test_the_encoder_stamps_as_told_and_delays_as_stated() -> None:
         sent = encoder.encode(click[n * BLOCK : (n + 1) * BLOCK], pts=12_345 + n * BLOCK)
         assert sent.pts == 12_345 + n * BLOCK and 1 < sent.size < BITS // 8 // 10
         received = SimpleNamespace(data=bytes(sent), timestamp=n * BLOCK)
-        out += [f.to_ndarray().reshape(-1, 2) for f in decoder.decode(received)]  # type: ignore[arg-type]
+        frames: list[Any] = list(decoder.decode(received))  # type: ignore[arg-type]
+        out += [frame.to_ndarray().reshape(-1, 2) for frame in frames]
     heard = np.concatenate(out)[:, 0].astype(float)
     matched = np.correlate(heard[: 12 * BLOCK], click[5000:5400, 0].astype(float), "valid")
     assert abs(int(np.argmax(matched)) - 5000 - ENCODER_DELAY) <= 2

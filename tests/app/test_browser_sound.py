@@ -71,7 +71,7 @@ def beeps(path: Path) -> list[float]:
         for frame in container.decode(audio=0):
             samples = np.abs(frame.to_ndarray().astype(np.float64)).max(0)
             count = len(samples) // 240
-            times += [frame.time + i / 200 for i in range(count)]
+            times += [(frame.time or 0.0) + i / 200 for i in range(count)]
             levels += [samples[i * 240 : (i + 1) * 240].max() for i in range(count)]
     return onsets(np.array(times), np.array(levels), 0.4)
 

@@ -68,7 +68,7 @@ def beeps(path: Path) -> tuple[list[float], float]:
         for frame in container.decode(audio=0):
             samples = np.abs(frame.to_ndarray().astype(np.float64)).reshape(-1)
             for at in range(0, len(samples) - 47, 48):
-                times.append(frame.time + at / frame.sample_rate)
+                times.append((frame.time or 0.0) + at / frame.sample_rate)
                 levels.append(float(samples[at : at + 48].max()))
     return onsets(times, levels), times[-1] - times[0]
 
