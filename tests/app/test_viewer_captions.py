@@ -4,15 +4,19 @@ to tell."""
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 from millrace.app import channel
 from millrace.app.caption_desk import BURST, EVERY_S, CaptionDesk, Ration, TooOften
 from millrace.app.rtc import Offer, Rtc
 from millrace.app.settings import ServerSettings
-from millrace.streaming.captions.host import CaptionEvent
+from millrace.streaming.captions.host import CaptionEvent, CaptionOptions
+from millrace.streaming.captions.supervisor import CaptionWorkerHost
 from millrace.streaming.captions.track import Cue
 from millrace.streaming.clock import ManualClock
 from millrace.streaming.pipeline import StreamConfig
@@ -38,8 +42,8 @@ class Place:
 
 
 @asynccontextmanager
-async def connected(host: FakeCaptionHost | None) -> AsyncIterator[Place]:
-    desk = CaptionDesk(host)
+async def connected(host: Any, desk: CaptionDesk | None = None) -> AsyncIterator[Place]:
+    desk = desk or CaptionDesk(host)
     desk.start()
     rtc = Rtc(EchoHost(), ServerSettings(), captions=desk)
     rtc.start()
@@ -48,7 +52,7 @@ async def connected(host: FakeCaptionHost | None) -> AsyncIterator[Place]:
         answer = await rtc.open(Offer(await client.offer(), StreamConfig(*SIZE, user="me")))
         await client.accept(answer.sdp)
         await client.message("hello")
-        yield Place(host or FakeCaptionHost(), desk, rtc, client)
+        yield Place(host, desk, rtc, client)
     finally:
         await client.close()
         await rtc.stop()
@@ -243,6 +247,38 @@ def test_captions_that_the_host_ended_can_be_had_again_with_their_alerts() -> No
         assert again is not session and list(again.watched.values()) == ["a cat comes"]
 
     run(body)
+
+
+@pytest.mark.slow
+def test_a_real_worker_tells_about_the_pictures_of_a_real_peer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+
+    async def main() -> None:
+        host = CaptionWorkerHost(CaptionOptions("caption_fakes:build"))
+        desk = CaptionDesk(host)
+        ready = threading.Event()
+        desk.when_changed(ready.set)
+        desk.start()
+        assert await asyncio.to_thread(ready.wait, 120) and desk.state == "ready", desk.message
+        async with connected(host, desk) as place:
+            client = place.client
+            client.send({"type": "captions", "on": True})
+            cue = await client.message("cue")
+            assert cue["text"].startswith("the picture is now level ") and cue["delay"] > 0
+            client.send({"type": "ask", "text": "level", "id": 1})
+            done = await client.message("answer", lambda m: m["done"])
+            parts = [m["text"] for m in client.messages if m["type"] == "answer"]
+            assert not done["error"] and "".join(parts).strip().startswith("it is ")
+            captions = place.rtc.peers()[0].captions
+            assert captions is not None and captions.session is not None
+            picture = captions.session.thumbnail(cue["start"])
+            assert picture is not None and picture[:2] == b"\xff\xd8"
+            stats = await client.message("stats", lambda m: m["captions"].get("cues", 0) > 0)
+            assert stats["captions"]["looks"]["superseded"] >= 0
+
+    asyncio.run(main())
 
 
 def test_questions_are_rationed_by_user() -> None:
