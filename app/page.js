@@ -5,12 +5,13 @@ import { Captions } from './captions.js';
 import { Connection } from './connection.js';
 import { LatencyMeter } from './latency.js';
 import { Panel } from './panel.js';
+import { Pickers } from './pickers.js';
 import { Questions } from './questions.js';
 import { Recorder } from './recorder.js';
 import { Sound } from './sound.js';
-import { cameras, open as openSource } from './sources.js';
+import { open as openSource } from './sources.js';
 import { download, Stage } from './stage.js';
-import { capital, mediaProblem, text } from './words.js';
+import { capital, mediaProblem, text, understanding } from './words.js';
 
 const DEBOUNCE_MS = 250;
 const PING_MS = 2000;
@@ -50,7 +51,7 @@ class Page {
     this.#listen();
     this.#buttons();
     this.#keys();
-    this.#pickers();
+    this.pickers = new Pickers(this);
     this.#markPreset();
     for (const help of document.querySelectorAll('#mr-look .info-text')) {
       help.title = help.textContent.trim(); // long ones are cut off
@@ -122,7 +123,7 @@ class Page {
       this.stage.say(mediaProblem(error, kind));
       return;
     }
-    if (kind === 'camera') this.#listCameras();
+    if (kind === 'camera') this.pickers.listCameras();
   }
 
   // Restyle any source: { stream, stop() }.
@@ -257,7 +258,7 @@ class Page {
     this.notes = data;
     const line = document.querySelector('#mr-understood .mr-understood');
     if (!line) return;
-    line.replaceChildren(...describe(data));
+    line.replaceChildren(...understanding(data));
   }
 
   #state(name, label) {
@@ -348,49 +349,6 @@ class Page {
       if (name && (name === 'fullscreen' || this.running)) this.act(name);
     });
   }
-
-  #pickers() {
-    const kind = this.find('kind');
-    if (!this.info.clip) {
-      kind.querySelector('[value=clip]').remove();
-      this.root.querySelector('[data-go=clip]')?.remove();
-    }
-    kind.addEventListener('change', () => {
-      this.find('devices').hidden = kind.value !== 'camera' || this.find('device').length < 2;
-      if (kind.value === 'file') this.find('file').click();
-      else if (this.running) this.start();
-    });
-    this.find('file').addEventListener('change', () => this.start('file'));
-    this.find('device').addEventListener('change', () => this.running && this.start('camera'));
-    navigator.mediaDevices?.addEventListener?.('devicechange', () => this.#listCameras());
-  }
-
-  async #listCameras() {
-    const list = await cameras();
-    const select = this.find('device');
-    const chosen = this.source?.stream.getVideoTracks()[0]?.getSettings().deviceId ?? select.value;
-    select.replaceChildren(
-      ...list.map((device, i) => new Option(device.label || `Camera ${i + 1}`, device.deviceId)),
-    );
-    if (list.some((device) => device.deviceId === chosen)) select.value = chosen;
-    this.find('devices').hidden = this.find('kind').value !== 'camera' || list.length < 2;
-  }
-}
-
-// What a pipeline says of the prompt: [[name, weight], ...] and the words it does not know.
-function describe({ understood, unknown = [], ...rest }) {
-  const part = (tag, words) => Object.assign(document.createElement(tag), { textContent: words });
-  const nodes = [];
-  if (Array.isArray(understood)) {
-    const names = understood.map(([name, weight]) =>
-      understood.length > 1 ? `${name} ${Math.round(weight * 100)} %` : name,
-    );
-    if (names.length) nodes.push('Understood as ', part('b', names.join(' + ')), '.');
-  }
-  if (unknown.length) nodes.push(part('i', ` Not understood: ${unknown.join(', ')}.`));
-  const more = Object.entries(rest).map(([name, value]) => `${name}: ${value}`);
-  if (more.length) nodes.push(` ${more.join(', ')}`);
-  return nodes;
 }
 
 const PARTS = ['.mr-top', '.mr-stage', '.mr-under', '.mr-panel'];

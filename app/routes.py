@@ -35,6 +35,7 @@ SCRIPTS = (
     "captions.js",
     "questions.js",
     "track.js",
+    "pickers.js",
 )
 STYLES = ("client.css", "controls.css", "panel.css", "captions.css")
 CLIENT = dict.fromkeys(SCRIPTS, "text/javascript") | dict.fromkeys(STYLES, "text/css")

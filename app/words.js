@@ -71,6 +71,22 @@ export const soundText = {
         : `The sound did not start: ${error.message || error.name}`,
 };
 
+// What a pipeline says of the prompt: [[name, weight], ...] and the words it does not know.
+export function understanding({ understood, unknown = [], ...rest }) {
+  const part = (tag, words) => Object.assign(document.createElement(tag), { textContent: words });
+  const nodes = [];
+  if (Array.isArray(understood)) {
+    const names = understood.map(([name, weight]) =>
+      understood.length > 1 ? `${name} ${Math.round(weight * 100)} %` : name,
+    );
+    if (names.length) nodes.push('Understood as ', part('b', names.join(' + ')), '.');
+  }
+  if (unknown.length) nodes.push(part('i', ` Not understood: ${unknown.join(', ')}.`));
+  const more = Object.entries(rest).map(([name, value]) => `${name}: ${value}`);
+  if (more.length) nodes.push(` ${more.join(', ')}`);
+  return nodes;
+}
+
 export const captionText = {
   states: {
     idle: 'Start a picture and read here what happens in it.',
