@@ -210,14 +210,13 @@ def reach(arena: KVArena, places: NDArray[np.float64], rows: Sequence[tuple[Slot
         back.append(np.arange(new) + row * most_new)
         new_slots.append(slots[before[row] :])
         first += new
-    mask = _mask(torch.from_numpy(before), most_new, most)
     even = all(new == most_new for _, new in rows)
     return Reach(
         arena=arena,
         turn=arena.turns(places),
         new=arena.index(np.concatenate(new_slots)),
         keys=arena.index(keys),
-        mask=mask.to(arena.device),
+        mask=_mask(arena.index(before), most_new, most),
         lines=None if even else arena.index(lines),
         back=None if even else arena.index(np.concatenate(back)),
     )
@@ -226,5 +225,5 @@ def reach(arena: KVArena, places: NDArray[np.float64], rows: Sequence[tuple[Slot
 def _mask(before: Tensor, queries: int, keys: int) -> Tensor:
     """Each new token sees what was there before and the new ones up to itself; the lines that only
     fill see something as well, as a softmax over nothing is no number. bool [rows, 1, q, keys]."""
-    last = before[:, None] + torch.arange(queries)
-    return torch.arange(keys) <= last[:, None, :, None]
+    last = before[:, None] + torch.arange(queries, device=before.device)
+    return torch.arange(keys, device=before.device) <= last[:, None, :, None]

@@ -42,8 +42,11 @@ def rearrange(
     return entries
 
 
-def restore(arena: KVArena, stream: Stream, entries: Sequence[Entry]) -> None:
+def restore(arena: KVArena, stream: Stream, entries: Sequence[Entry], reserve: int) -> None:
     """Bring archived segments back, each before the first that is younger.
+
+    Args:
+        reserve: slots that are to be free afterwards.
 
     Raises:
         ArenaFull: nothing was changed.
@@ -51,17 +54,17 @@ def restore(arena: KVArena, stream: Stream, entries: Sequence[Entry]) -> None:
     stream.check()
     back: list[Segment] = []
     table = list(stream.table)
-    arena.require(sum(entry.segment.length for entry in entries))
+    arena.require(sum(entry.segment.length for entry in entries) + reserve)
     for entry in entries:
         segment = replace(entry.segment, slots=arena.take(entry.segment.length))
         arena.write(segment.slots, entry.keys, entry.values)
         back.append(segment)
         table.insert(place_in(table, segment), segment)
     placed = _based(stream, table)
-    if len(_shared(arena, placed)) > arena.free:
-        short = len(_shared(arena, placed))
+    copies = len(_shared(arena, placed)) + reserve
+    if copies > arena.free:
         arena.drop(slots_of(back))
-        arena.require(short + sum(segment.length for segment in back))
+        arena.require(copies + sum(segment.length for segment in back))
     stream.put(settled(arena, placed))
 
 

@@ -14,24 +14,12 @@ from .graphs import StepGraphs
 from .keeping import rearrange, restore, unshared
 from .memory.archive import Entry
 from .model import VLModel
-from .positions import CONTIGUOUS, Layout, Places, piece_offsets
+from .positions import CONTIGUOUS, Layout, Places
+from .rows import Row, row_of
 from .segments import Pictures, Piece, Segment, Words
 from .table import Slots, Stream, places_of, shortened
 
 __all__ = ["ArenaFull", "Stream", "StreamingVL"]
-
-
-@dataclass(slots=True)
-class _Row:
-    """What one stream is given in one pass."""
-
-    stream: Stream
-    segments: list[Segment]
-    embeds: list[Tensor]
-
-    @property
-    def new(self) -> int:
-        return sum(segment.length for segment in self.segments)
 
 
 @dataclass(slots=True)
@@ -123,7 +111,7 @@ class StreamingVL:
             ArenaFull: nothing was changed.
             ValueError: ids or features that the model does not take; nothing was changed.
         """
-        rows = [self._row(stream, pieces) for stream, pieces in work]
+        rows = [row_of(self.model, stream, pieces) for stream, pieces in work]
         _once([row.stream for row in rows])
         last = np.cumsum([row.new for row in rows]) - 1
         if back is not None:
@@ -142,50 +130,8 @@ class StreamingVL:
                 row.stream.add(segment)
         return logits
 
-    def _row(self, stream: Stream, pieces: Sequence[Piece]) -> _Row:
-        """Segments (whose slots are still to be given) and embeddings of what is appended."""
-        stream.check()
-        row = _Row(stream, [], [])
-        table = list(stream.table)
-        for piece in pieces:
-            offsets, span = piece_offsets(piece, self.model.spec.text.tokens_per_second)
-            count = offsets.shape[1]
-            row.embeds.append(self._embed(piece, count))
-            segment = Segment(
-                kind=piece.kind,
-                turn=piece.turn,
-                time=piece.time,
-                pinned=piece.pinned,
-                slots=np.zeros(count, np.int64),
-                ids=np.array(piece.ids if isinstance(piece, Words) else (-1,) * count, np.int64),
-                offsets=offsets,
-                base=stream.layout.following(table, piece.kind),
-                span=span,
-            )
-            table.append(segment)
-            row.segments.append(segment)
-        if not row.new:
-            raise ValueError("nothing to append: no words and no pictures")
-        return row
-
-    def _embed(self, piece: Piece, count: int) -> Tensor:
-        """What a piece goes in as, [count, dim]."""
-        spec, weight = self.model.spec.text, self.model.text.weight
-        if isinstance(piece, Pictures):
-            features = piece.features
-            if not isinstance(features, Tensor) or features.shape != (count, spec.dim):
-                shape = tuple(features.shape) if isinstance(features, Tensor) else type(features)
-                raise ValueError(
-                    f"features {shape} for a grid {piece.grid}; expected ({count}, {spec.dim})"
-                )
-            return features.to(weight.device, weight.dtype)
-        ids = piece.ids
-        if ids and not 0 <= min(ids) <= max(ids) < spec.vocab:
-            raise ValueError(f"token ids {min(ids)} to {max(ids)}; the model has {spec.vocab}")
-        return self.model.text.embed(torch.tensor(ids, dtype=torch.int64, device=weight.device))
-
     def _run(
-        self, rows: Sequence[_Row], taken: Slots, listening: bool = False
+        self, rows: Sequence[Row], taken: Slots, listening: bool = False
     ) -> tuple[Tensor, list[Tensor]]:
         """Give new tokens the slots `taken` and run the decoder over them.
 
@@ -287,11 +233,13 @@ class StreamingVL:
         them moves. Pictures are read anew, after everything that is there.
 
         Raises:
-            ArenaFull: pictures are not there; segments are all there or none.
-            ValueError: as `append`.
+            ArenaFull: nothing was changed.
+            ValueError: features that the model does not take; nothing was changed.
         """
         pictures = [entry for entry in entries if isinstance(entry, Pictures)]
-        restore(self.arena, stream, [entry for entry in entries if isinstance(entry, Entry)])
+        reserve = row_of(self.model, stream, pictures).new if pictures else 0
+        known = [entry for entry in entries if isinstance(entry, Entry)]
+        restore(self.arena, stream, known, reserve)
         if pictures:
             self.append([(stream, pictures)])
 
@@ -305,7 +253,7 @@ class StreamingVL:
         Raises:
             ArenaFull, ValueError: as `append`.
         """
-        row = self._row(stream, [Words("question", tuple(ids))])
+        row = row_of(self.model, stream, [Words("question", tuple(ids))])
         taken = self.arena.take(row.new)
         try:
             return torch.stack(self._run([row], taken, listening=True)[1])

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from millrace.models.vl import keeping
 from millrace.models.vl.arena import ArenaFull, KVArena
+from millrace.models.vl.decoding import SHORTEST, bucket, decode, feed
 from millrace.models.vl.model import VLModel
 from millrace.models.vl.segments import Pictures, Piece, Segment, Words
 from millrace.models.vl.specs import TINY_VL
@@ -222,6 +223,18 @@ def test_restoring_into_a_full_arena_changes_nothing() -> None:
     with pytest.raises(ArenaFull):
         streaming.insert(fork, gone)
     assert (streaming.arena.counts == before).all() and fork.length == stream.length
+    # There is room for two words and a picture, but not for the picture after them.
+    length, pictures = stream.length, turn(SPEC, 9)[1]
+    assert isinstance(pictures, Pictures) and gone[0].segment.length == 2
+    for other in (fork, filler):
+        streaming.close(other)
+    filler = streaming.open()
+    streaming.append([(filler, [Words("caption", (1,) * (streaming.arena.free - 13))])])
+    with pytest.raises(ArenaFull):
+        streaming.insert(stream, [gone[0], pictures, pictures])
+    assert stream.length == length and streaming.arena.free == 13
+    streaming.insert(stream, [gone[0], pictures])
+    assert stream.length == length + 8
 
 
 def test_queries_leave_no_trace() -> None:
@@ -379,3 +392,34 @@ def test_segments_of_hand_made_tables_can_be_kept() -> None:
     assert [segment.kind for segment in stream.table[:4]] == ["system", "query", "memo", "header"]
     assert np.array_equal(places_of(stream.table)[0][:9], np.arange(6.0, 15.0))
     assert np.array_equal(places_of(stream.table)[:, 9:], places_of(table)[:, 18:])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_rows_and_keys_that_only_fill_a_step_change_nothing(count: int) -> None:
+    """What a captured step has more than it needs, run without capturing."""
+    streaming = made()
+    streams = [streaming.open() for _ in range(count)]
+    for number, stream in enumerate(streams):
+        streaming.append([(stream, [*opening(SPEC), *turn(SPEC, number)[: 2 + number]])])
+        stream.begin("caption")
+    free, lines = streaming.arena.free, []
+    for stream in streams:
+        slots = streaming.arena.take(1)
+        streaming.arena.drop(slots)
+        lines.append(np.append(stream.slots, slots + len(lines)))
+    places = np.broadcast_to([s.position for s in streams], (3, count))
+    arena, text = streaming.arena, MODEL.text
+    exact = feed([5] * count, places, lines, count, max(map(len, lines)), arena.spare)
+    padded = feed([5] * count, places, lines, 4, bucket(30), arena.spare)
+    expected = decode(text, arena, exact)
+    torch.testing.assert_close(decode(text, arena, padded)[:count], expected)
+    said = streaming.step([(stream, 5) for stream in streams])
+    torch.testing.assert_close(said, expected)
+    assert arena.free == free - count
+
+
+def test_sizes_of_captured_steps_grow_by_half_at_most() -> None:
+    sizes = sorted({bucket(keys) for keys in range(1, 20_000)})
+    assert sizes[0] == SHORTEST and sizes[-1] >= 19_999
+    assert all(bucket(size) == size and bucket(size + 1) > size for size in sizes)
+    assert all(new <= 1.5 * old for old, new in zip(sizes, sizes[1:], strict=False))
