@@ -2,7 +2,8 @@
 
 `python -m millrace.models.vl.bench --model qwen2.5-vl-3b --random-weights` reads turns of pictures
 until the window is full and goes on for some turns more, of which it tells the milliseconds of a
-token and of a second of video: medians, each turn of ours beside one of transformers. `--layers 2 --vision-layers 2` makes it small enough for a laptop.
+token and of a second of video: medians, each turn of ours beside one of transformers.
+`--layers 2 --vision-layers 2` makes it small enough for a laptop.
 """
 
 from __future__ import annotations
