@@ -40,8 +40,8 @@ LOOK = LookSpec(factor=16, min_pixels=32 * 32, max_pixels=32 * 32, frames=2, per
 class FakeDialect:
     """Words and their ids; a level is a number 0..63."""
 
-    silence = (IDS["<silent>"],)
-    stop = frozenset({IDS["<end>"]})
+    silence: tuple[int, ...] = (IDS["<silent>"],)
+    stop: frozenset[int] = frozenset({IDS["<end>"]})
     yes, no = IDS["yes"], IDS["no"]
 
     def encode(self, text: str) -> tuple[int, ...]:

@@ -61,7 +61,7 @@ def randomize(module: nn.Module, seed: int = 0, scale: float = 0.15) -> None:
         with torch.no_grad():
             parameter.normal_(0, scale, generator=generator)
             if "norm" in name or "ln_q" in name:
-                parameter += 1
+                parameter.add_(1)
 
 
 @cache
@@ -69,7 +69,7 @@ def pair(spec: VLSpec, seed: int = 0, dtype: torch.dtype = torch.float64) -> tup
     """Ours and theirs with the same weights; made once, so never change them."""
     ours = VLModel(spec)
     randomize(ours, seed)
-    theirs = Qwen2_5_VLForConditionalGeneration(oracle_config(spec))
+    theirs: Any = Qwen2_5_VLForConditionalGeneration(oracle_config(spec))
     names = {released(name): name for name in theirs.state_dict()}
     weights = {names[name]: value for name, value in ours.state_dict().items()}
     theirs.load_state_dict(weights, strict=not spec.text.tied)

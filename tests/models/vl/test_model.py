@@ -8,7 +8,7 @@ import pytest
 import torch
 from millrace.models.vl.model import VLModel
 from millrace.models.vl.positions import lay_out
-from millrace.models.vl.segments import Pictures, Words
+from millrace.models.vl.segments import Pictures, Piece, Words
 from millrace.models.vl.specs import TINY_VL
 from vl_oracle import pair, small_spec, their_features, their_logits
 
@@ -33,7 +33,7 @@ def test_vision_is_transformers(size: tuple[int, int]) -> None:
 def test_text_is_transformers(tied: bool) -> None:
     spec = small_spec(tied=tied)
     ours, theirs = pair(spec)
-    pieces = [
+    pieces: list[Piece] = [
         Words("system", tuple(range(7))),
         Pictures(None, (3, 2, 4), 0, 0.0, seconds=0.75),
         Words("caption", tuple(range(5))),
@@ -57,7 +57,11 @@ def test_text_is_transformers(tied: bool) -> None:
 def test_gradients_reach_every_weight() -> None:
     model = VLModel(TINY_VL)
     features, grid = model.vision(torch.rand(2, 2, 3, 96, 128))
-    pieces = [Words("system", (1, 2)), Pictures(features[0], grid, 0, 0.0), Words("caption", (3,))]
+    pieces: list[Piece] = [
+        Words("system", (1, 2)),
+        Pictures(features[0], grid, 0, 0.0),
+        Words("caption", (3,)),
+    ]
     places = torch.from_numpy(lay_out(pieces, TINY_VL.text.tokens_per_second))
     embeds = torch.cat(
         (model.text.embed(torch.tensor([1, 2])), features[0], model.text.embed(torch.tensor([3])))

@@ -58,4 +58,4 @@ def test_noise_follows_the_softmax_and_its_place_alone() -> None:
 def test_settings_are_checked() -> None:
     for wrong in ({"temperature": -1.0}, {"penalty": 0.0}, {"recent": -1}, {"ngram": -2}):
         with pytest.raises(ValueError):
-            Sampling(**wrong)  # type: ignore[arg-type]
+            Sampling(**wrong)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -276,7 +277,7 @@ def test_only_what_moves_is_rotated(monkeypatch: pytest.MonkeyPatch) -> None:
     stream, moved = streaming.open(), []
     move = streaming.arena.move
 
-    def counted(slots: np.ndarray, places: np.ndarray) -> None:  # type: ignore[type-arg]
+    def counted(slots: np.ndarray, places: np.ndarray) -> None:
         moved.append(len(slots))
         move(slots, places)
 
@@ -402,7 +403,8 @@ def test_rows_and_keys_that_only_fill_a_step_change_nothing(count: int) -> None:
     for number, stream in enumerate(streams):
         streaming.append([(stream, [*opening(SPEC), *turn(SPEC, number)[: 2 + number]])])
         stream.begin("caption")
-    free, lines = streaming.arena.free, []
+    free = streaming.arena.free
+    lines: list[Any] = []
     for stream in streams:
         slots = streaming.arena.take(1)
         streaming.arena.drop(slots)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from caption_fakes import Ear, FakeReader, fake_memory, fake_model, levels
 from millrace.streaming.captions.engine import LATE_S, CaptionEngine
@@ -261,14 +263,14 @@ def test_follow_up_questions_know_what_was_said() -> None:
     bench = Bench()
     bench.open()
     bench.show(bench.looks([10])[0])
-    seen = []
-    append = bench.reader.append
+    seen: list[Any] = []
+    append: Any = bench.reader.append
 
     def spy(work):  # type: ignore[no-untyped-def]
         seen.extend(piece for _, pieces in work for piece in pieces)
         return append(work)
 
-    bench.reader.append = spy  # type: ignore[method-assign]
+    bench.reader.append = spy
     bench.ask("what level is the picture now", n=1)
     bench.run()
     bench.ask("and was it 10", n=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -56,7 +57,7 @@ def film(seconds: int, seed: int) -> list[Frame]:
     return frames
 
 
-def words(told: list[object]) -> list[tuple[float, str]]:
+def words(told: Sequence[object]) -> list[tuple[float, str]]:
     return [(t.cue.start, t.cue.text) for t in told if isinstance(t, Said)]
 
 
