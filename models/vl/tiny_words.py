@@ -44,7 +44,7 @@ UNKNOWN, BEGIN, END, SILENT = (IDS[name] for name in ("<unknown>", "<begin>", "<
 ASK, WHEN, WISH, IN, ANSWER = (
     IDS[name] for name in ("<ask>", "<when>", "<wish>", "<in>", "<answer>")
 )
-LIMITS, FORGOT = IDS["<limits>"], IDS["<forgot>"]
+LIMITS, FORGOT, NOTHING = IDS["<limits>"], IDS["<forgot>"], IDS["<pad>"]
 FIRST_STAMP = IDS["<0>"]
 
 _PHRASES = (

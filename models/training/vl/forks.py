@@ -9,7 +9,7 @@ import numpy as np
 from ...vl import tiny_words as words
 from ...vl.segments import Words
 from ...vl.spans import find_span
-from ...vl.tiny_dialect import TinyDialect
+from ...vl.tiny_dialect import MOST_STAMPS, TinyDialect
 from .asking import HAPPENED, LAST, SHAPES, Asked, about, choose, foreign, unique
 from .truth import Turn
 from .waiting import condition
@@ -64,7 +64,8 @@ def asked_turns(span: tuple[float, float]) -> list[int]:
 
 
 def happened(turns_named: list[int], captions: list[str], memory: Memory) -> list[int] | None:
-    """The turns whose captions answer "what happened" then; None where memory has holes there.
+    """The turns that answer "what happened" then, lively or not; None where memory has holes there,
+    or where too much happened.
 
     Raises:
         LookupError: none of these turns is remembered.
@@ -75,7 +76,7 @@ def happened(turns_named: list[int], captions: list[str], memory: Memory) -> lis
         raise LookupError(f"turns {turns_named} are not remembered")
     told = [turn for turn in visible if captions[turn]]
     hidden = [turn for turn in there if not memory.words[turn] and captions[turn]]
-    return None if hidden or len(told) > MOST_TOLD else told
+    return None if hidden or len(told) > MOST_TOLD else turns_named
 
 
 def encode_answer(answer: str) -> tuple[int, ...]:
@@ -84,16 +85,18 @@ def encode_answer(answer: str) -> tuple[int, ...]:
     return (*words.encode(answer), words.END)
 
 
-def encode_told(told: list[int], captions: list[str]) -> tuple[int, ...]:
-    """Captions as they were said, each after its stamp: to find the second comes first, and what
-    followed it then follows it again. Stamps have no words, so that nobody reads them."""
-    if not told:
-        return encode_answer("nothing happened")
+def encode_told(named: list[int], captions: list[str]) -> tuple[int, ...]:
+    """The seconds that were asked about, one by one: each one's stamp, and after it what followed
+    it then, or the mark of nothing. Only captions have words, so that nothing else is read. To say
+    a stamp and go on as it went on then is the easiest way to find a caption again."""
     ids: list[int] = []
-    for number, turn in enumerate(told):
-        ids += words.encode(", then") if number else ()
-        ids += (words.stamp(turn), *words.encode(captions[turn]))
-    return (*ids, words.END)
+    told = False
+    for turn in named:
+        text = captions[turn] if turn < len(captions) else ""
+        ids += words.encode(", then") if text and told else ()
+        ids += (words.stamp(turn), *(words.encode(text) or (words.NOTHING,)))
+        told = told or bool(text)
+    return (*ids, *(() if told else words.encode("nothing happened")), words.END)
 
 
 def build(
@@ -175,7 +178,8 @@ def past(
     if rng.random() < 0.1:
         told = [m for m in range(1, turn + 1) if memory.words[m] and captions[m]][-1:]
         asked = Asked(choose(rng, LAST), _joined(told, captions), "last")
-        return build(turn, asked, memory, turn + 0.9, None, encode_told(told, captions))
+        answer = encode_told(told, captions) if told else ()
+        return build(turn, asked, memory, turn + 0.9, None, answer)
     lively = [m for m in range(turn + 1) if captions[m] and memory.words[m]]
     if lively and rng.random() < 0.62:
         named = lively[int(rng.integers(len(lively)))]
@@ -183,15 +187,36 @@ def past(
     else:
         named = int(rng.integers(0, turn + 1))
     phrase, now, span = _when(rng, turn, named)
-    text = f"{choose(rng, HAPPENED)} {phrase}"
+    text, named_turns = f"{choose(rng, HAPPENED)} {phrase}", asked_turns(span)
+    if len(named_turns) > MOST_STAMPS:
+        return None
     try:
-        found = happened([m for m in asked_turns(span) if m <= turn], captions, memory)
+        found = happened(named_turns, captions, memory)
     except LookupError:
-        return build(turn, Asked(text, "<forgot>", "happened forgotten"), memory, now, span)
+        lost = (words.stamp(named_turns[0]), words.FORGOT, words.END)
+        asked = Asked(text, "<forgot>", "happened forgotten")
+        return build(turn, asked, memory, now, span, lost)
     if found is None:
         return None
-    asked = Asked(text, _joined(found, captions), "happened" if found else "happened nothing")
+    told = [m for m in found if m < len(captions) and captions[m]]
+    asked = Asked(text, _joined(told, captions), "happened" if told else "happened nothing")
     return build(turn, asked, memory, now, span, encode_told(found, captions))
+
+
+def recital(rng: Rng, captions: list[str], turn: int, memory: Memory) -> Fork:
+    """Some turns word by word as they stand in the stream, from a stamp on: nothing teaches finding
+    and copying faster (Olsson et al. 2022, arXiv 2209.11895, on induction)."""
+    there = np.flatnonzero(memory.words[: turn + 1])
+    first = int(there[int(rng.integers(len(there)))])
+    ids: list[int] = []
+    for number in range(first, min(turn + 1, first + int(rng.integers(2, 6)))):
+        if not memory.words[number]:
+            break
+        said = captions[number]
+        spoken = (*words.encode(said), words.END) if said else (words.SILENT,)
+        ids += (words.stamp(number), words.stamp(number), *spoken)
+    learnt = (False, *[True] * (len(ids) - 1))
+    return Fork(turn, tuple(ids), learnt, "recital", memory)
 
 
 def _joined(told: list[int], captions: list[str]) -> str:

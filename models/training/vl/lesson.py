@@ -16,7 +16,7 @@ from torch import Tensor
 from ...vl import tiny_words as words
 from ...vl.positions import picture_offsets
 from .backgrounds import COLOURS
-from .forks import DIALECT, Fork, Memory, alert, before, past, present, strange
+from .forks import DIALECT, Fork, Memory, alert, before, past, present, recital, strange
 from .labels import BETWEEN
 from .shapes import SHAPES
 from .story import SIZE_WEIGHTS, SIZES, Taste, tell
@@ -30,6 +30,8 @@ WORD_TURNS = 100
 SILENCE = 0.7
 """Weight of saying nothing in the loss: most turns are silent."""
 IGNORED = -100
+RECITED = 0.6
+"""Share of recitals among the forks of a lesson without pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +167,10 @@ def _fork(rng: Rng, plan: Plot, turns: list[Turn], captions: list[str]) -> Fork 
     first = plan.turns - plan.seen
     if not plan.seen:
         turn = int(rng.integers(plan.turns // 2, plan.turns))
-        return past(rng, turns, captions, turn, _memories(rng, plan, turn))
+        memory = _memories(rng, plan, turn)
+        if rng.random() < RECITED:
+            return recital(rng, captions, turn, memory)
+        return past(rng, turns, captions, turn, memory)
     turn = int(rng.integers(first, plan.turns))
     if rng.random() < 0.4:
         moving = [
@@ -332,11 +337,11 @@ def draw_lesson(
     return write_lesson(rng, stream, plan, (size[0] // factor, size[1] // factor), count)
 
 
-def draw_words(seed: int, count: int) -> Lesson:
+def draw_words(seed: int, count: int, longest: int) -> Lesson:
     """A lesson without pictures: captions, and questions about what happened. A fifth of the cost,
     and all of it for finding seconds again."""
     rng = np.random.default_rng([seed, 97])
-    turns = int(rng.integers(8, 80))
+    turns = int(rng.integers(5, longest))
     plan = Plot(turns, 0, VISION_TURNS, WORD_TURNS, int(rng.integers(0, 1000)))
     stream = tell(int(rng.integers(1 << 40)), plan.turns + 0.6, (64, 64), Taste(easy=True))
     return write_lesson(rng, stream, plan, (2, 2), count)

@@ -23,7 +23,7 @@ from .truth import Turn, timeline
 from .world import Stream, picture
 
 DIALECT = TinyDialect()
-MOST_SAID = 24
+MOST_SAID = 48
 SPEAK = 0.0
 """Log-odds at which the model speaks."""
 

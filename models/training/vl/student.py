@@ -33,6 +33,8 @@ class Course:
     lessons: of one step.
     forks: of a lesson.
     words: forks of one more lesson in each step, which has no pictures; 0 for none.
+    longest: turns of such a lesson.
+    live_every: steps of which one has lessons with pictures.
     fall: last part of the time, over which the rate falls.
     short: first part of the time, with short streams: more of them, and easier to search.
     """
@@ -42,7 +44,9 @@ class Course:
     tower_lr: float = 0.0
     lessons: int = 2
     forks: int = 64
-    words: int = 48
+    words: int = 64
+    longest: int = 80
+    live_every: int = 1
     fall: float = 0.5
     short: float = 0.2
     seed: int = 1
@@ -100,8 +104,8 @@ def run_lesson(model: VLModel, data: dict[str, Tensor], learn_tower: bool) -> Re
         hidden = packed_hidden(model.text, embeds, data["positions"], pairs)
         learnt = data["weight"] > 0
         logits = model.text.logits(hidden[learnt]).float()
-    chosen = (data[name][learnt] for name in ("target", "weight", "owner"))
-    return Read(logits, *chosen, seen, grid)
+    target, weight, owner = (data[name][learnt] for name in ("target", "weight", "owner"))
+    return Read(logits, target, weight, owner, seen, grid)
 
 
 class Whereabouts(nn.Module):
@@ -218,7 +222,8 @@ class Teacher:
             optimiser.set_rate(self.rate())
             optimiser.zero_grad()
         total = 0.0
-        for index in range(course.lessons):
+        live = self.step % course.live_every == 0
+        for index in range(course.lessons if live else 0):
             seed = course.seed * 10_000_000 + self.step * course.lessons + index
             size = draw_size(seed)
             # Later every other step is short, and these are what the tower learns from as well.
@@ -235,7 +240,7 @@ class Teacher:
             (loss / course.lessons).backward()
             grade(tally, lesson, read)
         if course.words:
-            lesson = draw_words(course.seed * 10_000_000 + self.step, course.words)
+            lesson = draw_words(course.seed * 10_000_000 + self.step, course.words, course.longest)
             read = run_lesson(self.model, tensors(lesson), False)
             losses = functional.cross_entropy(read.logits, read.target, reduction="none")
             ((losses * read.weight).sum() / read.weight.sum() / course.lessons).backward()

@@ -108,8 +108,10 @@ def test_answers_about_the_past_are_the_captions_of_then(seed: int) -> None:
         if fork is None:
             continue
         stamps = [token for token in fork.ids[fork.said.index(True) :] if words.is_stamp(token)]
-        told = [captions[token - words.FIRST_STAMP] for token in stamps]
+        seconds = [token - words.FIRST_STAMP for token in stamps]
+        told = [captions[n] for n in seconds if n < len(captions) and captions[n]]
         assert ", then ".join(told) == (fork.answer if told else "")
+        assert words.decode(fork.ids[fork.said.index(True) :]) == fork.answer
         said = [text for text in fork.answer.split(", then ") if text != "nothing happened"]
         assert all(text in captions for text in said)
 
