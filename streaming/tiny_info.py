@@ -84,13 +84,14 @@ EFFORTS = (
     Effort("half rate", 0.79, passes=1, window=2, scale=0.75, rate=0.5),
 )
 """From nominal down, in the order of what a step loses for the time that it saves: the second pass
-is half of the time, two frames of memory a fifteenth of a pass, the smaller picture a third of the rest.
+is half of the time, two frames of memory a fifteenth of a pass, the smaller picture a third of the
+rest.
 
 The worth of each is measured by `python -m millrace.streaming.effort_report`, all looks at 128x128,
 viewers who ask for two steps: the pictures' likeness to those of the full effort and to the look.
 The mean hides that looks differ: a smaller picture is worth 0.78 to 0.96 in most, 0.52 in pop art
-and 0.21 in mosaic, whose dots and tiles have a size in pixels and so lie elsewhere. That of half the
-rate is of what is shown, repeats included; the chunks that are not made count 0 besides.
+and 0.21 in mosaic, whose dots and tiles have a size in pixels and so lie elsewhere. That of half
+the rate is of what is shown, repeats included; the chunks that are not made count 0 besides.
 """
 
 TINY_INFO = PipelineInfo(
