@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 WEIGHTS = "tiny_vl.safetensors"
 TITLE = "Millrace tiny: captions and answers on a CPU"
 LIMITS = (
-    "It tells about simple coloured shapes, how many there are, where they are, and how they, the "
-    "camera and the light move and change.",
+    "It tells about simple coloured shapes, how many there are, and how they, the camera and the "
+    "light move and change.",
     "Of photographs and real scenes it tells little: their main colour, whether it is dark, that "
     "something moves or the camera does. It names no people, objects or texts.",
-    "It answers other questions with what it can tell, and may be wrong.",
-    "It remembers its captions of the last 100 seconds and the pictures of the last 16; of older "
-    "ones it finds those that a question names by time.",
+    "It answers other questions with what it can tell, and may be wrong: counts and what happened "
+    "some time ago more often than colours, shapes and motion.",
+    "It keeps its captions of the last 100 seconds and the pictures of the last 16; of older ones "
+    "it finds those that a question names by time.",
 )
 EXAMPLES = (
     "What do you see?",

@@ -67,17 +67,22 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, seen: Seen) -> Tensor:
     return out.permute(2, 0, 1, 3).flatten(1)
 
 
-def packed_hidden(text: Decoder, embeds: Tensor, positions: Tensor, seen: Seen) -> Tensor:
+def packed_hidden(
+    text: Decoder, embeds: Tensor, positions: Tensor, seen: Seen, tap: list[Tensor] | None = None
+) -> Tensor:
     """Normalised hidden states [L, dim] of a stream's tokens and then its forks'.
 
     Args:
         embeds: [L, dim].
         positions: [3, L].
+        tap: is given the states after half of the layers, [L, dim].
     """
     turn = text.turns(positions[:, None])
     x = embeds[None]
-    for layer in text.model.layers:
+    for index, layer in enumerate(text.model.layers):
         assert isinstance(layer, DecoderLayer)
+        if tap is not None and index == len(text.model.layers) // 2:
+            tap.append(x[0])
         attention: Attention = layer.self_attn
         query, key, value = attention.project(layer.input_layernorm(x))
         query, key = rotate(query, turn), rotate(key, turn)

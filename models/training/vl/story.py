@@ -8,7 +8,7 @@ import numpy as np
 
 from .backgrounds import COLOURS, GROUNDS, make, photo_names, photo_piece
 from .shapes import SHAPES, SOMETHING
-from .world import WAYS, Camera, Event, Leg, Path, Scene, Stream, Thing
+from .world import WAYS, Array, Camera, Event, Leg, Path, Scene, Stream, Thing
 
 SIZES = ((128, 128), (96, 160), (96, 128), (128, 96), (160, 96))
 SIZE_WEIGHTS = (0.35, 0.35, 0.16, 0.07, 0.07)
@@ -119,6 +119,7 @@ class Story:
         if rng.random() < patch and not any(t.shape == SOMETHING for t in self.present()):
             names = photo_names(self.taste.heldout)
             texture = photo_piece(rng, names[int(rng.integers(len(names)))], 48, 48)
+            texture = self._apart(texture)
             shape, colours = SOMETHING, [(time, "")]
         else:
             chosen = self._looks()
@@ -145,6 +146,11 @@ class Story:
         )
         self.scene.things.append(thing)
         return thing
+
+    def _apart(self, texture: Array) -> Array:
+        """Lighter or darker than the background: what nobody can see cannot be asked about."""
+        ground = float(self.scene.background.canvas.mean())
+        return np.asarray(texture * 0.45 + (0.55 if ground < 0.5 else 0.0), np.float32)
 
     def _colour(self) -> str | None:
         """A colour that stands out from a background of one colour."""

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from ...vl.model import VLModel
 from ...vl.specs import VLSpec
+from ...vl.tiny_words import FIRST_STAMP, SILENT, STAMPS
 from .lesson import Lesson, draw_lesson, draw_size, draw_words, tensors
 from .optimiser import Muon
 from .packed import Seen, packed_hidden
@@ -22,6 +23,8 @@ from .packed import Seen, packed_hidden
 Row = dict[str, object]
 PLACES = 0.1
 """Weight of telling thirds of the picture apart."""
+STAMPED = 0.2
+"""Weight of every token's knowing its second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ class Read:
     target, weight, owner: of these, [n].
     features: of the pictures, [looks, h * w, dim].
     grid: (1, h, w).
+    stamped: how badly the stream's tokens know their second halfway through, a loss.
     """
 
     logits: Tensor
@@ -85,6 +89,7 @@ class Read:
     owner: Tensor
     features: Tensor
     grid: tuple[int, int, int]
+    stamped: Tensor
 
 
 def run_lesson(model: VLModel, data: dict[str, Tensor], learn_tower: bool) -> Read:
@@ -101,11 +106,27 @@ def run_lesson(model: VLModel, data: dict[str, Tensor], learn_tower: bool) -> Re
         embeds = embeds.to(features.dtype).index_put((where,), features[data["source"][where]])
         own = data["owner"][len(data["stream"]) :]
         pairs = Seen(data["stream"], data["forks"], own, embeds.dtype)
-        hidden = packed_hidden(model.text, embeds, data["positions"], pairs)
+        halfway: list[Tensor] = []
+        hidden = packed_hidden(model.text, embeds, data["positions"], pairs, halfway)
         learnt = data["weight"] > 0
         logits = model.text.logits(hidden[learnt]).float()
     target, weight, owner = (data[name][learnt] for name in ("target", "weight", "owner"))
-    return Read(logits, target, weight, owner, seen, grid)
+    stamped = _stamped(model, halfway[0].float(), data["ids"][: len(data["stream"])])
+    return Read(logits, target, weight, owner, seen, grid, stamped)
+
+
+def _stamped(model: VLModel, states: Tensor, ids: Tensor) -> Tensor:
+    """How badly the tokens of a stream know the stamp before them, told by its own embedding.
+
+    A question finds a second by what its tokens carry of their stamp; left to itself the one half
+    of that circuit waits for the other.
+    """
+    marks = (ids >= FIRST_STAMP) & (ids < FIRST_STAMP + STAMPS)
+    last = torch.where(marks, torch.arange(len(ids)), 0).cummax(0).values
+    known = last > 0
+    own = functional.rms_norm(states[: len(ids)][known], states.shape[-1:])
+    stamps = model.text.weight[FIRST_STAMP : FIRST_STAMP + STAMPS]
+    return functional.cross_entropy(own @ stamps.T.float(), ids[last[known]] - FIRST_STAMP)
 
 
 class Whereabouts(nn.Module):
@@ -142,16 +163,9 @@ def grade(tally: Tally, lesson: Lesson, read: Read, of: str = "") -> None:
         of_fork[number] = of_fork[number] and hit
     for number, fork in enumerate(lesson.forks):
         tally.add(of + fork.kind, of_fork[number])
-    silent = model_silent()
     told = owner < 0
     for word, wanted in zip(says[told].tolist(), target[told].tolist(), strict=True):
-        tally.add("turn silent" if wanted == silent else "turn word", word == wanted)
-
-
-def model_silent() -> int:
-    from ...vl.tiny_words import SILENT
-
-    return SILENT
+        tally.add("turn silent" if wanted == SILENT else "turn word", word == wanted)
 
 
 def begin(spec: VLSpec, tower: Path | None) -> VLModel:
@@ -182,7 +196,7 @@ class Teacher:
         self.whereabouts = Whereabouts(spec.text.dim)
         self.places = Muon(self.whereabouts, 1e-3)
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-        self.step, self.spent = 0, 0.0
+        self.step, self.spent, self.stamped = 0, 0.0, 0.0
         last = folder / "last.pt"
         if last.exists():
             self._resume(torch.load(last, weights_only=True))
@@ -237,14 +251,16 @@ class Teacher:
             total += float(loss.detach()) / course.lessons
             if learn:
                 loss = loss + PLACES * self.whereabouts(read)
-            (loss / course.lessons).backward()
+            ((loss + STAMPED * read.stamped) / course.lessons).backward()
             grade(tally, lesson, read)
         if course.words:
             lesson = draw_words(course.seed * 10_000_000 + self.step, course.words, course.longest)
             read = run_lesson(self.model, tensors(lesson), False)
             losses = functional.cross_entropy(read.logits, read.target, reduction="none")
-            ((losses * read.weight).sum() / read.weight.sum() / course.lessons).backward()
+            loss = (losses * read.weight).sum() / read.weight.sum()
+            ((loss + STAMPED * read.stamped) / course.lessons).backward()
             grade(tally, lesson, read, "words ")
+            self.stamped = float(read.stamped.detach())
         self._step(optimisers)
         return total
 
@@ -272,7 +288,8 @@ class Teacher:
                 self.spent = clock.perf_counter() - begun
                 if self.step % 25 == 0:
                     mean = round(sum(losses) / len(losses), 4)
-                    write(log, {"step": self.step, "s": round(self.spent), "loss": mean})
+                    row: Row = {"step": self.step, "s": round(self.spent), "loss": mean}
+                    write(log, {**row, "stamped": round(self.stamped, 3)})
                     losses = []
                 if self.step % 100 == 0:
                     write(log, {"step": self.step, "seen": tally.read()})
