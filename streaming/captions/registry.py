@@ -122,7 +122,7 @@ def tiny_around(
 ) -> CaptionModel:
     """The embedded model with these weights, and its habits."""
     random = options.vlm == "tiny-random"
-    spec, text = model.spec, TextRule(caption_tokens=24, answer_tokens=32)
+    spec, text = model.spec, TextRule(caption_tokens=24, answer_tokens=96)
     info = CaptionInfo(
         name=options.vlm,
         title=f"{tiny_vl.TITLE}{' (random weights)' if random else ''}",
