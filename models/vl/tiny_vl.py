@@ -13,24 +13,22 @@ if TYPE_CHECKING:
 WEIGHTS = "tiny_vl.safetensors"
 TITLE = "Millrace tiny: captions and answers on a CPU"
 LIMITS = (
-    "It tells about simple coloured shapes, how many there are, and how they, the camera and the "
-    "light move and change.",
-    "Of photographs and real scenes it tells little: their main colour, whether it is dark, that "
-    "something moves or the camera does. It names no people, objects or texts.",
-    "It answers other questions with what it can tell, and may be wrong: counts and what happened "
-    "some time ago more often than colours, shapes and motion.",
-    "It keeps its captions of the last 100 seconds and the pictures of the last 16; of older ones "
-    "it finds those that a question names by time.",
+    "It tells the colours and shapes of simple things and how they move; on held-out streams it is "
+    "right nine times in ten.",
+    "It miscounts one time in four, misses or mistakes much of what happens in captions and "
+    "alerts, and rarely gets a whole description right.",
+    "It can not tell where things are, and mostly fails when asked what happened some time ago.",
+    "Of photographs and real scenes it tells little: that it is a photograph, whether it is dark, "
+    "that the camera moves. It names no people, objects or texts.",
 )
 EXAMPLES = (
-    "What do you see?",
-    "How many circles are there?",
     "What color is the square?",
+    "What shape is the red thing?",
     "Which way is the star moving?",
+    "Is there a blue circle?",
+    "How many circles are there?",
     "Is the camera moving?",
-    "What happened 12 seconds ago?",
-    "What happened last?",
-    "How many things were there 10 seconds ago?",
+    "Is it a photo or a drawing?",
 )
 ALERTS = (
     "a red circle appears",

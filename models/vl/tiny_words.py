@@ -10,7 +10,7 @@ STAMPS = 128
 SPECIAL = ("<pad>", "<unknown>", "<begin>", "<end>", "<silent>", "<ask>", "<when>", "<wish>")
 SPECIAL_TOO = ("<in>", "<answer>", "<limits>", "<forgot>")
 SPOKEN = {
-    "<limits>": "i can only tell colors, shapes, numbers, places, motion, the camera and the light",
+    "<limits>": "i can only tell colors, shapes, numbers, motion, the camera and the light",
     "<forgot>": "i do not remember that",
 }
 """Tokens that are read as whole sentences."""
