@@ -36,11 +36,13 @@ class GateRule:
     threshold: grey levels of change that count, where the picture changed most.
     exposure: grey levels by which a camera's exposure may wander unnoticed between two looks.
     every: seconds after which a look is taken however still the picture is.
+    settle: still looks that pass after a change. That something stopped is seen in these.
     """
 
     threshold: float = 2.5
     exposure: float = 2.0
     every: float = 10.0
+    settle: int = 2
 
 
 class ChangeGate:
@@ -53,16 +55,17 @@ class ChangeGate:
         self._rule = rule
         self._reference: Grid | None = None
         self._passed = -math.inf
+        self._still = 0
 
     def passes(self, look: Look) -> bool:
         """Whether the model must look. Called once for each look, in order."""
         grids = [coarse(planes) for planes in look.pictures]
-        rule = self._rule
-        if (
-            self._reference is not None
-            and look.second < self._passed + rule.every
-            and all(change(grid, self._reference, rule.exposure) < rule.threshold for grid in grids)
-        ):
+        rule, reference = self._rule, self._reference
+        still = reference is not None and all(
+            change(grid, reference, rule.exposure) < rule.threshold for grid in grids
+        )
+        self._still = self._still + 1 if still else 0
+        if self._still > rule.settle and look.second < self._passed + rule.every:
             return False
         self._reference, self._passed = grids[-1], look.second
         return True

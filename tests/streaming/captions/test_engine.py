@@ -158,7 +158,7 @@ def test_speculative_silence_changes_nothing() -> None:
 
 
 def test_unchanged_looks_cost_nothing_and_are_counted() -> None:
-    bench = Bench(gate=GateRule(every=3.0))
+    bench = Bench(gate=GateRule(every=3.0, settle=0))
     ear = bench.open()
     bench.run()
     for look in bench.looks([10] * 7):
@@ -171,7 +171,7 @@ def test_unchanged_looks_cost_nothing_and_are_counted() -> None:
 
 
 def test_a_question_about_a_still_second_finds_the_turn_before() -> None:
-    bench = Bench(gate=GateRule(every=100.0))
+    bench = Bench(gate=GateRule(every=100.0, settle=0))
     ear = bench.open()
     for look in bench.looks([10, 10, 10, 10, 20, 20, 20]):
         bench.show(look)

@@ -44,20 +44,27 @@ def scene(at: int | None = None, noise: float = 0.0, seed: int = 0, level: int =
 
 
 def test_a_still_picture_is_left_out_but_looked_at_now_and_then() -> None:
-    gate = ChangeGate(GateRule(every=5.0))
+    gate = ChangeGate(GateRule(every=5.0, settle=0))
     still = [gate.passes(look(float(n), scene(40), scene(40))) for n in range(11)]
     assert [n for n, passed in enumerate(still) if passed] == [0, 5, 10]
 
 
+def test_what_stopped_is_looked_at_for_a_while() -> None:
+    gate = ChangeGate(GateRule(every=100.0, settle=2))
+    places = [10, 20, 30, 30, 30, 30, 30, 40, 40, 40, 40]
+    passed = [gate.passes(look(float(n), scene(at), scene(at))) for n, at in enumerate(places)]
+    assert [n for n, p in enumerate(passed) if not p] == [5, 6, 10]
+
+
 def test_noise_is_no_change_but_a_small_thing_that_moves_is() -> None:
-    gate = ChangeGate()
+    gate = ChangeGate(GateRule(settle=0))
     assert gate.passes(look(0.0, scene(40, 4, 1), scene(40, 4, 2)))
     assert not gate.passes(look(1.0, scene(40, 4, 3), scene(40, 4, 4)))
     assert gate.passes(look(2.0, scene(40, 4, 5), scene(46, 4, 6)))
 
 
 def test_slow_change_adds_up() -> None:
-    gate = ChangeGate(GateRule(every=1000.0))
+    gate = ChangeGate(GateRule(every=1000.0, settle=0))
     passed = [
         gate.passes(look(float(n), scene(level=100 + n), scene(level=100 + n))) for n in range(40)
     ]
@@ -72,7 +79,7 @@ def test_colour_alone_is_change() -> None:
 
 
 def test_pictures_smaller_than_the_grid_are_judged_too() -> None:
-    gate = ChangeGate()
+    gate = ChangeGate(GateRule(settle=0))
     small = np.full(i420_shape(6, 6), 120, np.uint8)
     assert gate.passes(look(0.0, small, small))
     assert not gate.passes(look(1.0, small, small))
