@@ -71,49 +71,59 @@ def common(
         context.default_map = cli_config.load(path, known)
 
 
+Address = Annotated[
+    str,
+    options.option("host", "Address to listen on; others than this need --token.", "--host"),
+]
+Port = Annotated[
+    int, options.option("port", "Port; 0 takes a free one.", "--port", min=0, max=65535)
+]
+Token = Annotated[str, options.option("token", "What every visitor must show.", "--token")]
+Fps = Annotated[
+    float, options.option("fps", "Frames per second of a session.", "--fps", min=1, max=120)
+]
+MaxSessions = Annotated[
+    int, options.option("max_sessions", "Viewers at the same time.", "--max-sessions", min=1)
+]
+IceServers = Annotated[
+    list[str] | None,
+    options.option(
+        "ice_server",
+        "stun:HOST[:PORT] or turn:USER:PASSWORD@HOST[:PORT]. May be given again.",
+        "--ice-server",
+    ),
+]
+Captions = Annotated[
+    bool,
+    options.option(
+        "captions", "Tell what happens, and answer questions.", "--captions/--no-captions"
+    ),
+]
+OpenPage = Annotated[
+    bool, typer.Option("--open/--no-open", help="Open the page where there is a display.")
+]
+
+
 @app.command()
 def serve(
-    host: Annotated[
-        str,
-        options.option("host", "Address to listen on; others than this need --token.", "--host"),
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, options.option("port", "Port; 0 takes a free one.", "--port", min=0, max=65535)
-    ] = 7860,
-    token: Annotated[str, options.option("token", "What every visitor must show.", "--token")] = "",
+    host: Address = "127.0.0.1",
+    port: Port = 7860,
+    token: Token = "",
     pipeline: options.Pipeline = "tiny",
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     threads: options.Threads = 0,
     size: options.Size = None,
-    fps: Annotated[
-        float, options.option("fps", "Frames per second of a session.", "--fps", min=1, max=120)
-    ] = 30.0,
-    max_sessions: Annotated[
-        int, options.option("max_sessions", "Viewers at the same time.", "--max-sessions", min=1)
-    ] = 4,
+    fps: Fps = 30.0,
+    max_sessions: MaxSessions = 4,
     devices: options.Devices = None,
     queue: options.Queue = 8,
     users: options.Users = None,
-    ice_server: Annotated[
-        list[str] | None,
-        options.option(
-            "ice_server",
-            "stun:HOST[:PORT] or turn:USER:PASSWORD@HOST[:PORT]. May be given again.",
-            "--ice-server",
-        ),
-    ] = None,
-    captions: Annotated[
-        bool,
-        options.option(
-            "captions", "Tell what happens, and answer questions.", "--captions/--no-captions"
-        ),
-    ] = True,
+    ice_server: IceServers = None,
+    captions: Captions = True,
     vlm: cli_captions.Vlm = "tiny",
     asr: options.Asr = None,
-    open_page: Annotated[
-        bool, typer.Option("--open/--no-open", help="Open the page where there is a display.")
-    ] = False,
+    open_page: OpenPage = False,
 ) -> None:
     """Serve the page on which a live picture is restyled."""
     from ..streaming.captions.host import CaptionOptions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -118,13 +119,12 @@ class StreamingVL:
             if not all(0 <= step < row.new for step, row in zip(back, rows, strict=True)):
                 raise ValueError(f"logits {list(back)} tokens back; fewer were given")
             last -= np.asarray(back)
-        taken = self.arena.take(sum(row.new for row in rows))
-        try:
+        with ExitStack() as unless_done:
+            taken = self.arena.take(sum(row.new for row in rows))
+            unless_done.callback(self.arena.drop, taken)
             hidden, _ = self._run(rows, taken)
             logits = self.model.text.logits(hidden[self.arena.index(last)])
-        except BaseException:
-            self.arena.drop(taken)
-            raise
+            unless_done.pop_all()
         for row in rows:
             for segment in row.segments:
                 row.stream.add(segment)
@@ -177,15 +177,14 @@ class StreamingVL:
             if not 0 <= token < vocab:
                 raise ValueError(f"token id {token}; the model has {vocab}")
         _once([stream for stream, _ in work])
-        taken = self.arena.take(len(work))
         ends = [stream.table[-1] for stream, _ in work]
         places = np.broadcast_to([end.base + end.span for end in ends], (3, len(work)))
-        lines = [np.append(s.slots, slot) for (s, _), slot in zip(work, taken, strict=True)]
-        try:
+        with ExitStack() as unless_done:
+            taken = self.arena.take(len(work))
+            unless_done.callback(self.arena.drop, taken)
+            lines = [np.append(s.slots, slot) for (s, _), slot in zip(work, taken, strict=True)]
             logits = self.steps.run([token for _, token in work], places, lines)
-        except BaseException:
-            self.arena.drop(taken)
-            raise
+            unless_done.pop_all()
         self._note(taken, places)
         for index, (stream, token) in enumerate(work):
             stream.grow(taken[index : index + 1], token)
