@@ -23,6 +23,8 @@ class VisionSpec:
         mean, std: of each colour channel of a picture in 0..1.
         min_pixels, max_pixels: of a picture as the model sees it.
         per_second: grids of a second of live video; each spans 1 / per_second seconds.
+        carried: how many of the `frames` of a grid are the newest ones of the time before its turn
+            (0 for the released sizes): looks overlap by these.
     """
 
     dim: int
@@ -40,6 +42,13 @@ class VisionSpec:
     min_pixels: int
     max_pixels: int
     per_second: float
+    carried: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.carried < self.frames:
+            raise ValueError(
+                f"carried {self.carried} must be 0 .. {self.frames - 1}: a turn shows new frames"
+            )
 
     @property
     def factor(self) -> int:
