@@ -163,6 +163,35 @@ class TAEHVSpec:
     decoder_strides: tuple[int, int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class WanVAESpec:
+    """Dimensions of a `WanVAE`.
+
+    Attributes:
+        image_channels, latent_channels: 3 and 16.
+        width: channels at full resolution.
+        multipliers: channels of each level as multiples of `width`, fine to coarse.
+        blocks: residual blocks a level of the encoder; the decoder has one more.
+        merges: for each step from a level to the next coarser one, whether it halves time too.
+        latent_mean, latent_std: of each raw latent channel, over the data that it was trained on.
+    """
+
+    image_channels: int
+    latent_channels: int
+    width: int
+    multipliers: tuple[int, ...]
+    blocks: int
+    merges: tuple[bool, ...]
+    latent_mean: tuple[float, ...]
+    latent_std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.merges) != len(self.multipliers) - 1:
+            raise ValueError(f"{len(self.multipliers)} levels need one step fewer of `merges`")
+        if not len(self.latent_mean) == len(self.latent_std) == self.latent_channels:
+            raise ValueError(f"one mean and deviation for each of {self.latent_channels} channels")
+
+
 TINY = DiTSpec(
     dim=256,
     ffn_dim=1024,
@@ -227,3 +256,21 @@ TINY_AUTOENCODER = AutoencoderSpec(
     scale=1.0,
 )
 """The embedded autoencoder: 8x8 pixels to 48 channels."""
+
+# Statistics of the released weights, as their authors publish them.
+WAN_VAE = WanVAESpec(
+    image_channels=3,
+    latent_channels=16,
+    width=96,
+    multipliers=(1, 2, 4, 4),
+    blocks=2,
+    merges=(False, True, True),
+    latent_mean=(
+        *(-0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508),
+        *(0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921),
+    ),
+    latent_std=(
+        *(2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743),
+        *(3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160),
+    ),
+)
