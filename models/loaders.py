@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 Model = TypeVar("Model", bound=nn.Module)
+Shape = tuple[int, ...]
 
 CONTAINERS = ("generator", "generator_ema", "state_dict")
 """Keys under which training programs nest the weights, in the order of preference."""
@@ -37,22 +39,38 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such weights file; check the path or download it")
+    with reading(path):
+        content: object = load_file(path) if path.suffix == ".safetensors" else mapped(path)
+    return named_tensors(content, path)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what libraries raise at a damaged file into a WeightsError that names it."""
     try:
-        if path.suffix == ".safetensors":
-            content: object = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        yield
+    except (SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
         raise WeightsError(
             f"{path}: cannot be read as weights ({error}); the file may be damaged, "
             "please fetch it again"
         ) from error
-    return _named_tensors(content, path)
 
 
-def _named_tensors(content: object, path: Path) -> dict[str, Tensor]:
+def mapped(path: Path) -> object:
+    """What a torch file holds; its tensors are mapped, not read, and none of its code is run."""
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+
+
+def named_tensors(
+    content: object, path: Path, containers: Sequence[str] = CONTAINERS
+) -> dict[str, Tensor]:
+    """The tensors by name in what a file holds, out of the first of `containers` that is there.
+
+    Raises:
+        WeightsError: it holds something else.
+    """
     if isinstance(content, Mapping):
-        for name in CONTAINERS:
+        for name in containers:
             if isinstance(content.get(name), Mapping):
                 content = content[name]
                 break
@@ -61,33 +79,42 @@ def _named_tensors(content: object, path: Path) -> dict[str, Tensor]:
     odd = [name for name, value in content.items() if not isinstance(value, Tensor)]
     if odd:
         raise WeightsError(
-            f"{path}: {_some(odd)} are no tensors; known containers are {', '.join(CONTAINERS)}"
+            f"{path}: {some(odd)} are no tensors; known containers are {', '.join(CONTAINERS)}"
         )
-    if all(name.startswith(PREFIX) for name in content):
-        return {name[len(PREFIX) :]: value for name, value in content.items()}
-    return dict(content)
+    return {short: content[name] for short, name in without_prefix(content).items()}
+
+
+def without_prefix(names: Iterable[str]) -> dict[str, str]:
+    """Each name without the `model.` that all of them may share -> the name as it stands."""
+    every = list(names)
+    cut = len(PREFIX) if all(name.startswith(PREFIX) for name in every) else 0
+    return {name[cut:]: name for name in every}
 
 
 def check_weights(module: nn.Module, weights: Mapping[str, Tensor], origin: str) -> None:
     """Raise WeightsError unless names and shapes are exactly those of `module`."""
-    expected = module.state_dict()
-    missing = [name for name in expected if name not in weights]
-    extra = [name for name in weights if name not in expected]
-    shapes = [
-        f"{name} is {tuple(weights[name].shape)}, expected {tuple(expected[name].shape)}"
-        for name in expected
-        if name in weights and weights[name].shape != expected[name].shape
-    ]
-    faults = [
-        f"{kind}: {_some(names)}"
-        for kind, names in (("missing", missing), ("unknown", extra), ("wrong shape", shapes))
-        if names
-    ]
-    if faults:
+    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    told = differences(expected, found)
+    if told:
         raise WeightsError(
-            f"{origin} does not fit {type(module).__name__}: {'; '.join(faults)}. "
+            f"{origin} does not fit {type(module).__name__}: {told}. "
             "Choose the spec that these weights were made for."
         )
+
+
+def differences(expected: Mapping[str, Shape], found: Mapping[str, Shape]) -> str:
+    """What is missing, unknown or of another shape, in words; empty when nothing is."""
+    faults = {
+        "missing": [name for name in expected if name not in found],
+        "unknown": [name for name in found if name not in expected],
+        "wrong shape": [
+            f"{name} is {found[name]}, expected {shape}"
+            for name, shape in expected.items()
+            if found.get(name, shape) != shape
+        ],
+    }
+    return "; ".join(f"{kind}: {some(names)}" for kind, names in faults.items() if names)
 
 
 def load_model(
@@ -131,6 +158,7 @@ def assign_weights(
     return module.eval().requires_grad_(False)
 
 
-def _some(names: list[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first few of many names."""
     more = len(names) - _SHOWN
     return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
