@@ -20,7 +20,7 @@ from ..kernels import (
     turns,
 )
 from .layers import Linear, RMSNorm
-from .ring import KVRing, RingView, reach, wide
+from .ring import KVRing, RingView, wide
 from .specs import DiTSpec, RingSpec
 
 
@@ -136,8 +136,7 @@ def clip_memory(
     for start in range(0, frames, chunk):
         past = [i for i in range(start) if i < policy.sinks or i >= start - policy.window]
         seen.append(tuple(i for i in past if allowed is None or allowed[start][i]))
-        late = start - reach(policy) if policy.positions == "relative" else 0
-        left_behind.append(max(late, 0))
+        left_behind.append(0 if policy.reach is None else max(start - policy.reach, 0))
     return ClipMemory(
         chunk, policy.sinks, spec.rope_theta, tuple(seen), tuple(left_behind), rotation
     )

@@ -18,11 +18,6 @@ def wide(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def reach(policy: RingSpec) -> int:
-    """How far before a chunk its furthest sink may stand under the "relative" policy."""
-    return policy.sinks + policy.window
-
-
 @lru_cache(maxsize=32)
 def _count(stop: int, device: torch.device) -> Tensor:
     """0, 1, .. stop - 1; kept, because making it takes as long as using it."""
@@ -169,17 +164,18 @@ class KVRing(State):
     def left_behind(self, held: Tensor) -> Tensor:
         """How many frames nearer than their own place the sinks stand, int64 [rows, sinks].
 
-        Under the "relative" policy sinks stay just before the window once it has moved on: never
-        further than in training.
+        Under the "relative" policy sinks stay just before the window once it has moved on, under
+        the "absolute" one as far before the chunk as its span allows: never further than in
+        training, however old the stream is.
         """
-        sinks = self.policy.sinks
-        if self.policy.positions == "absolute":
+        sinks, reach = self.policy.sinks, self.policy.reach
+        if reach is None:
             return torch.zeros_like(self.sink_shift)
-        furthest = self.frames[:, None] + (_count(sinks, held.device) - reach(self.policy))
+        furthest = self.frames[:, None] + (_count(sinks, held.device) - reach)
         return (furthest - held[:, :sinks]).clamp_min(0)
 
     def _turn(self, held: Tensor) -> Tensor | None:
-        if self.policy.positions == "absolute" or self.policy.sinks == 0:
+        if self.policy.reach is None or self.policy.sinks == 0:
             return None
         pairs = axis_pairs(self.k.shape[-1])[0]
         return turns(angles(self.left_behind(held), pairs, self.theta), wide(self.k.dtype))

@@ -25,18 +25,34 @@ class RingSpec:
             the range of a short one; sinks stand just before the window once it has moved on.
         sink_threshold: a sink whose likeness to the newest frame falls below this cosine is
             replaced by that frame; None keeps the first frames for ever.
+        span: with "absolute", how far before a chunk a sink may stand at most (the trained range);
+            when the stream is older the sinks move along. None only for clips that end sooner.
     """
 
     sinks: int
     window: int
     positions: Positions
     sink_threshold: float | None
+    span: int | None = None
 
     def __post_init__(self) -> None:
         if self.sinks < 0 or self.window < 0:
             raise ValueError(f"sinks and window must not be negative: {self.sinks}, {self.window}")
         if self.positions not in ("absolute", "relative"):
             raise ValueError(f"positions must be absolute or relative, not {self.positions!r}")
+        if self.span is not None:
+            if self.positions == "relative":
+                raise ValueError("a span is for absolute positions; relative ones have their own")
+            if self.span < self.sinks + self.window:
+                raise ValueError(
+                    f"a span of {self.span} frames is shorter than {self.sinks} sinks and a window "
+                    f"of {self.window}"
+                )
+
+    @property
+    def reach(self) -> int | None:
+        """Frames before a chunk at which its furthest sink may stand; None without a limit."""
+        return self.sinks + self.window if self.positions == "relative" else self.span
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ def small_dit_spec(
     sinks: int = 2,
     window: int = 2,
     sink_threshold: float | None = None,
+    span: int | None = None,
 ) -> DiTSpec:
     """A DiT that runs in a millisecond; with a stem it is shaped as the embedded model."""
     return DiTSpec(
@@ -32,7 +33,7 @@ def small_dit_spec(
         prediction="x0" if stem else "flow",
         cond_channels=4 if stem else 0,
         stem=ConvStemSpec(width=8, stem_blocks=1, head_blocks=1) if stem else None,
-        ring=RingSpec(sinks, window, positions, sink_threshold),  # type: ignore[arg-type]
+        ring=RingSpec(sinks, window, positions, sink_threshold, span),  # type: ignore[arg-type]
     )
 
 

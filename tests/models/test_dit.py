@@ -57,6 +57,16 @@ def test_training_form_is_streaming(positions: str, sinks: int, window: int) -> 
     )
 
 
+def test_training_form_is_streaming_past_the_span() -> None:
+    model = small(small_dit_spec("absolute", sinks=2, window=2, span=7))
+    given = clip(16)
+    streamed = stream(model, *given)
+    torch.testing.assert_close(model.forward_clip(*given).detach(), streamed, rtol=1e-9, atol=1e-9)
+    endless = small(small_dit_spec("absolute", sinks=2, window=2))
+    assert torch.equal(stream(endless, *given)[:, :8], streamed[:, :8]), "no change before it"
+    assert not torch.equal(stream(endless, *given)[:, 8:], streamed[:, 8:])
+
+
 def test_tiny_in_float32() -> None:
     spec = replace(TINY, layers=1)
     model = CausalDiT(spec)

@@ -18,8 +18,9 @@ def new_ring(
     chunk: int = 1,
     positions: str = "relative",
     threshold: float | None = None,
+    span: int | None = None,
 ) -> KVRing:
-    policy = RingSpec(sinks, window, positions, threshold)  # type: ignore[arg-type]
+    policy = RingSpec(sinks, window, positions, threshold, span)  # type: ignore[arg-type]
     return KVRing.allocate(policy, chunk, 10_000.0, SHAPE, "cpu", torch.float64)
 
 
@@ -79,6 +80,25 @@ def test_absolute_positions_keep_their_distance() -> None:
     for frame in range(8):
         write(ring, content(frame))
     assert visible(ring) == {0: -8, 1: -7, 6: -2, 7: -1, 8: 0}
+
+
+def test_absolute_positions_end_with_the_trained_range() -> None:
+    """Sinks keep their distance up to the span, and then they move along."""
+    ring = new_ring(positions="absolute", span=6)
+    seen = []
+    for frame in range(12):
+        seen.append(visible(ring))
+        write(ring, content(frame))
+    assert seen[6] == {0: -6, 1: -5, 4: -2, 5: -1, 6: 0}
+    assert seen[7] == {0: -6, 1: -5, 5: -2, 6: -1, 7: 0}
+    assert seen[11] == {0: -6, 1: -5, 9: -2, 10: -1, 11: 0}
+
+
+def test_spans_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(ValueError, match="for absolute positions"):
+        RingSpec(2, 2, "relative", None, 9)
+    with pytest.raises(ValueError, match="span of 3 frames is shorter than 2 sinks"):
+        RingSpec(2, 2, "absolute", None, 3)
 
 
 def test_a_longer_chunk_sees_the_same_past() -> None:
