@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from millrace.models.vl.arena import ArenaFull
-from millrace.models.vl.memory.policy import Recall, Window
+from millrace.models.vl.memory.policy import Memory
 from millrace.models.vl.memory.windows import LastPictures
 from millrace.models.vl.segments import Kind, Pictures, Piece, Segment, Words
 from millrace.streaming.captions.alerts import AlertRule
@@ -225,12 +225,12 @@ class KeepAll:
         return list(table)
 
 
-def fake_memory(name: str) -> tuple[Window, Recall | None]:
+def fake_memory(name: str) -> Memory:
     if name == "last4":
-        return LastPictures(4), None
+        return Memory(LastPictures(4))
     if name != "default":
         raise ValueError(f"no memory policy is called {name!r}; there are default, last4")
-    return KeepAll(), None
+    return Memory(KeepAll())
 
 
 def fake_model(reader: FakeReader | None = None, **changes: Any) -> CaptionModel:

@@ -85,8 +85,10 @@ class Contiguous:
         return table[-1].base + table[-1].span if table else 0.0
 
     def rearranged(self, kept: Sequence[Segment], old: Sequence[Segment]) -> Places:
+        # They stand before where the last of them ends: a run at the end does not move, whatever
+        # came after it.
         spans = np.array([segment.span for segment in kept])
-        return self.following(old, "caption") - np.cumsum(spans[::-1])[::-1]
+        return self.following(kept, "caption") - np.cumsum(spans[::-1])[::-1]
 
 
 class Growing(Contiguous):

@@ -8,7 +8,7 @@ from functools import partial
 from torch import Tensor
 
 from ...models.vl.arena import ArenaFull
-from ...models.vl.memory.policy import Cue as Search
+from ...models.vl.memory.asking import prepare
 from .host import AnswerPart
 from .messages import Ask
 from .model import CaptionModel
@@ -73,19 +73,21 @@ class Answering:
         question.now = viewer.now
         question.fork = model.reader.fork(viewer.stream)
         question.span = self._span(viewer, question)
-        period = model.info.look.period
-        span = shown(question.span, tuple(viewer.turns), period) if question.span else None
+        span = question.span
+        if span is not None and not viewer.memory.focused:
+            span = shown(span, tuple(viewer.turns), model.info.look.period)
         question.words = dialect.question(question.text, question.now, span)
-        if viewer.recall is not None:
-            queries = None
-            if viewer.recall.wants_queries:
-                ids = [id for words in question.words for id in words.ids]
-                queries = model.reader.queries(question.fork, ids)
-            found = viewer.recall.recall(Search(question.now, span, queries))
-            if found:
-                model.reader.insert(question.fork, found)
+        owed = prepare(
+            model.reader,
+            question.fork,
+            viewer.memory,
+            question.words,
+            question.now,
+            span,
+            viewer.owed,
+        )
         before = viewer.conversation.before(question.text, question.now)
-        pieces = [*viewer.owed, *before, *question.words]
+        pieces = [*owed, *before, *question.words]
         return Job(
             question.fork,
             pieces,

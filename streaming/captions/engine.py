@@ -268,8 +268,8 @@ class CaptionEngine:
         viewer.owed = []
         viewer.counts.turns += 1
         viewer.turns.append(turn.look.second)
-        if viewer.recall is not None:
-            viewer.recall.seen(seen)
+        if viewer.memory.recall is not None:
+            viewer.memory.recall.seen(seen)
         if not viewer.voice.speaks(silence_of(row, dialect.silence[0])):
             self._end_turn(viewer, silent=True)
             return

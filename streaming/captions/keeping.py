@@ -10,18 +10,18 @@ from .viewer import Viewer
 
 def forget(reader: Reader, viewer: Viewer) -> None:
     """At the end of a turn: let go of what the memory policy does not keep."""
-    table = viewer.stream.table
-    kept = viewer.window.keep(table)
+    table, recall = viewer.stream.table, viewer.memory.recall
+    kept = viewer.memory.window.keep(table)
     if len(kept) == len(table) and all(a is b for a, b in zip(kept, table, strict=True)):
         return
     viewer.counts.evictions += max(0, len(table) - len(kept))
     try:
-        left = reader.rearrange(viewer.stream, kept, archive=viewer.recall is not None)
+        left = reader.rearrange(viewer.stream, kept, archive=recall is not None)
     except ArenaFull:
         # Forks hold what would have to be copied. They end soon; the next turn tries again.
         return
-    if viewer.recall is not None and left:
-        viewer.recall.archived(left)
+    if recall is not None and left:
+        recall.archived(left)
 
 
 def instruct(model: CaptionModel, viewer: Viewer) -> None:

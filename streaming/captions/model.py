@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...models.vl.dialect import Dialect
+from ...models.vl.memory.policy import Memory
 from ...models.vl.segments import Piece, Segment
 from ...models.vl.spans import parse_span
 from .alerts import AlertRule
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ...models.vl.memory.archive import Entry
-    from ...models.vl.memory.policy import Recall, Window
     from ...models.vl.segments import Pictures
 
 
@@ -53,7 +53,7 @@ SpanReader = Callable[[str, float], "tuple[float, float] | None"]
 """Seconds of the stream that a question's words name ("12 seconds ago"), at a second of it."""
 
 
-MemoryFactory = Callable[[str], "tuple[Window, Recall | None]"]
+MemoryFactory = Callable[[str], Memory]
 """From a policy's name to what one viewer's memory is decided by."""
 
 

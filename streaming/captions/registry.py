@@ -15,7 +15,7 @@ from ...models.loaders import WeightsError
 from ...models.vl import tiny_vl
 from ...models.vl.checkpoint import fetch, load_checkpoint, read_spec
 from ...models.vl.memory.policies import policy_named
-from ...models.vl.memory.policy import Recall, Window
+from ...models.vl.memory.policy import Memory
 from ...models.vl.memory.sizes import POLICIES, RELEASED_SIZES, TINY_SIZES, MemorySizes
 from ...models.vl.model import VLModel
 from ...models.vl.qwen_dialect import load_dialect
@@ -255,9 +255,8 @@ class _Named:
     sizes: MemorySizes
     device: str
 
-    def __call__(self, name: str) -> tuple[Window, Recall | None]:
-        memory = policy_named(name, self.sizes, self.device)
-        return memory.window, memory.recall
+    def __call__(self, name: str) -> Memory:
+        return policy_named(name, self.sizes, self.device)
 
 
 def memories(sizes: MemorySizes, device: str) -> MemoryFactory:

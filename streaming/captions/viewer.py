@@ -7,8 +7,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ...models.vl.memory.policy import Memory
 from ...models.vl.segments import Words
 from ..telemetry import Window as Values
 from .alerts import Alert
@@ -20,9 +21,6 @@ from .questions import Conversation, Question
 from .speaking import ChangeGate, RecentCaptions, Voice
 from .track import Cue, CueKind
 from .writing import Writing
-
-if TYPE_CHECKING:
-    from ...models.vl.memory.policy import Recall, Window
 
 STATS_S = 600.0
 """How far back percentiles look."""
@@ -103,8 +101,7 @@ class Viewer:
     config: CaptionConfig
     tell: Tell
     stream: Any
-    window: Window
-    recall: Recall | None
+    memory: Memory
     gate: ChangeGate
     voice: Voice
     box: LookBox
@@ -163,8 +160,8 @@ def new_viewer(
     """Raises:
     ValueError: no memory policy is called so.
     """
-    window, recall = model.memory(config.memory)
+    memory = model.memory(config.memory)
     gate, voice = ChangeGate(model.gate), Voice(model.speak)
-    viewer = Viewer(id, config, tell, stream, window, recall, gate, voice, box)
+    viewer = Viewer(id, config, tell, stream, memory, gate, voice, box)
     viewer.words = deque(maxlen=model.text.recent)
     return viewer

@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 
-from ..positions import CONTIGUOUS, Layout
 from .clusters import ClusteredMemory
 from .groups import GroupPositions
-from .policy import Recall, Window
+from .policy import Memory
 from .recalls import ArchiveRecall
 from .retrieval import ByKeys, KeyIndex
 from .sizes import POLICIES, MemorySizes
 from .store import ArchiveStore
 from .timed import ByTime
 from .windows import LastPictures, SinkAndRecent, VisionAndText
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """The memory of one stream; a `recall` remembers, so that no two streams may share it.
-
-    Attributes:
-        window: what stays in the cache after a turn.
-        recall: what a question brings back, or None for nothing.
-        layout: where segments stand.
-    """
-
-    window: Window
-    recall: Recall | None
-    layout: Layout = CONTIGUOUS
-
 
 ARCHIVE_TYPE = torch.float16
 """Of archived keys and values of models that are wider: they lie within a few hundred, so that
@@ -42,12 +24,13 @@ float16's range does for them, and it has three bits more than bfloat16."""
 def policy_named(name: str, sizes: MemorySizes, device: torch.device | str = "cpu") -> Memory:
     """A new memory of a kind, empty.
 
-    "default": StreamingVLM's window; a question that names a time gets its seconds back, another
-    one what its words attend to. "streamingllm", "streamingvlm": their windows alone.
-    "flash-vstream": that window, and questions get clusters of all that was seen. "rex": that
-    window, and questions get what they attend to. "timed": that window, and only questions that
-    name a time get something back. "last4": the control, the last pictures and nothing else.
-    "group": that window, with places counted apart for what is read and written.
+    "default": StreamingVLM's window; a question that names a time gets its seconds back and reads
+    nothing else, another one gets what its words attend to. "streamingllm", "streamingvlm": their
+    windows alone. "flash-vstream": that window, and questions get clusters of all that was seen.
+    "rex": that window, and questions get what they attend to. "timed": that window, and only
+    questions that name a time get something back and read nothing else. "last4": the control, the
+    last pictures and nothing else. "group": that window, with places counted apart for what is
+    read and written.
 
     Args:
         sizes: for the model: `sizes.TINY_SIZES` or `sizes.RELEASED_SIZES`.
@@ -67,7 +50,7 @@ _Maker = Callable[[MemorySizes, torch.device | str], Memory]
 def _default(sizes: MemorySizes, device: torch.device | str) -> Memory:
     store = _store(sizes, device)
     searches = ByTime(store, sizes.timed), ByKeys(store, sizes.retrieval)
-    return Memory(VisionAndText(sizes.window), ArchiveRecall(store, *searches))
+    return Memory(VisionAndText(sizes.window), ArchiveRecall(store, *searches), focused=True)
 
 
 def _rex(sizes: MemorySizes, device: torch.device | str) -> Memory:
@@ -78,7 +61,8 @@ def _rex(sizes: MemorySizes, device: torch.device | str) -> Memory:
 
 def _timed(sizes: MemorySizes, device: torch.device | str) -> Memory:
     store = ArchiveStore(sizes.archive, None, ARCHIVE_TYPE, device)
-    return Memory(VisionAndText(sizes.window), ArchiveRecall(store, ByTime(store, sizes.timed)))
+    recall = ArchiveRecall(store, ByTime(store, sizes.timed))
+    return Memory(VisionAndText(sizes.window), recall, focused=True)
 
 
 def _store(sizes: MemorySizes, device: torch.device | str) -> ArchiveStore:

@@ -1,13 +1,17 @@
-"""The two contracts of a memory: what stays in the cache, and what a question brings back."""
+"""The contracts of a memory: what stays in the cache, and what a question brings back. No torch
+here."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from ..positions import CONTIGUOUS, Layout
 from ..segments import Pictures, Segment
-from .archive import Entry
+
+if TYPE_CHECKING:
+    from .archive import Entry
 
 
 class Window(Protocol):
@@ -52,3 +56,20 @@ class Recall(Protocol):
         """What to put before the question, in the order of time: entries come back as they were,
         pictures are read anew. Bounded."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The memory of one stream; a `recall` remembers, so that no two streams may share it.
+
+    Attributes:
+        window: what stays in the cache after a turn.
+        recall: what a question brings back, or None for nothing.
+        layout: where segments stand.
+        focused: a question that names a time reads that time alone (`focus.focus`).
+    """
+
+    window: Window
+    recall: Recall | None = None
+    layout: Layout = CONTIGUOUS
+    focused: bool = False

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from ..segments import Pictures
 from .archive import Entry
-from .policy import Cue, Recall
+from .policy import Cue
 from .store import ArchiveStore
 
 
@@ -45,26 +45,3 @@ class ArchiveRecall:
             if found is not None:
                 return found
         return []
-
-
-class TimeOr:
-    """Looks where the question points in time, and asks another memory where it names no time.
-
-    A `policy.Recall`.
-    """
-
-    def __init__(self, timed: Recall, otherwise: Recall) -> None:
-        self._timed, self._otherwise = timed, otherwise
-        self.wants_queries = timed.wants_queries or otherwise.wants_queries
-
-    def seen(self, pictures: Pictures) -> None:
-        self._timed.seen(pictures)
-        self._otherwise.seen(pictures)
-
-    def archived(self, entries: Sequence[Entry]) -> None:
-        self._timed.archived(entries)
-        self._otherwise.archived(entries)
-
-    def recall(self, cue: Cue) -> Sequence[Entry | Pictures]:
-        chosen = self._otherwise if cue.span is None else self._timed
-        return chosen.recall(cue)

@@ -83,20 +83,18 @@ class ArchiveSizes:
 
 @dataclass(frozen=True, slots=True)
 class TimedSizes:
-    """What `TimedRecall` brings back.
+    """What `timed.ByTime` brings back.
 
     Attributes:
         pictures: turns whose pictures come back, at most.
         tokens: of everything that comes back, at most.
-        around: seconds before and after the named span whose words come back.
-        tolerance: how far from the span, as a part of its age, the nearest picture may be that
-            stands in where none of the span is left.
+        still: seconds before the span within which its last turn before is looked for. Where more
+            lies between, turns were forgotten: a picture however still is read more often.
     """
 
     pictures: int
     tokens: int
-    around: float
-    tolerance: float = 0.25
+    still: float = 12.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,20 +170,21 @@ RELEASED_SIZES = MemorySizes(
     window=STREAMING_VLM,
     sinks=SinkSizes(first=4, last=8192),
     archive=ArchiveSizes(max_bytes=2048 * _MIB),
-    timed=TimedSizes(pictures=8, tokens=6144, around=8.0),
+    timed=TimedSizes(pictures=8, tokens=6656),
     clusters=ClusterSizes(
         clusters=60, details=30, candidates=1, max_bytes=256 * _MIB, tokens=11_520
     ),
     retrieval=RetrievalSizes(planes=32, distance=7, mass=0.3, tokens=6144),
 )
 """For Qwen2.5-VL checkpoints. Clusters as Flash-VStream v2 (60 centroids, 30 whole pictures, 11,520
-tokens), hashes and mass as V-Rex; time and keys bring back eight pictures of 720p at most."""
+tokens), hashes and mass as V-Rex; time and keys bring back eight pictures of 720p at most, time
+with the words around them."""
 
 TINY_SIZES = MemorySizes(
     window=WindowSizes(vision_turns=16, text_turns=100, memo_first=0, memo_last=0),
     sinks=SinkSizes(first=4, last=512),
     archive=ArchiveSizes(max_bytes=32 * _MIB),
-    timed=TimedSizes(pictures=4, tokens=192, around=2.0),
+    timed=TimedSizes(pictures=8, tokens=256),
     clusters=ClusterSizes(clusters=12, details=6, candidates=2, max_bytes=2 * _MIB, tokens=144),
     retrieval=RetrievalSizes(planes=32, distance=7, mass=0.3, tokens=128),
 )

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from ..segments import Kind
 from .archive import Entry
+from .focus import widened
 from .policy import Cue
 from .sizes import TimedSizes
 from .store import ArchiveStore, Kept, in_order
-
-_SAID: tuple[Kind, ...] = ("caption", "memo", "question", "answer")
-_HALF = 0.5
-"""A turn tells of a second; one that begins half of it off the span is still of the span."""
 
 
 def spread(items: Sequence[Kept], count: int) -> list[Kept]:
@@ -28,10 +24,10 @@ def spread(items: Sequence[Kept], count: int) -> list[Kept]:
 class ByTime:
     """Searches an archive for the seconds that a question names. A `recalls.Search`.
 
-    Brings back pictures of the span, evenly chosen where they are too many, with the words of
-    their turns; then, as far as `TimedSizes.tokens` allow, the turns within `around` seconds in
-    which something was said, the nearest first. Where no picture of the span is left the nearest
-    one stands in, unless it lies too far off or the span is still in the cache.
+    Brings back the turns of the span and the last one before it (what `focus.focus` reads), unless
+    that one is so long ago that what lay between must have been forgotten. Pictures are chosen
+    evenly where they are too many; then come the words of their turns and, as far as
+    `TimedSizes.tokens` allow, those of the others.
     """
 
     wants_queries = False
@@ -42,48 +38,40 @@ class ByTime:
     def find(self, cue: Cue) -> list[Entry] | None:
         if cue.span is None:
             return None
-        start, stop = min(cue.span), max(cue.span)
-        chosen = self._pictures(start, stop, cue.now)
-        left = self._sizes.tokens - sum(item.length for item in chosen)
-        return in_order([*chosen, *self._words(start, stop, {_turn(i) for i in chosen}, left)])
+        start, stop = widened(cue.span)
+        pictures = self._within(self._store.pictures, start, stop)
+        words = self._within(self._store.words, start, stop)
+        before = max((_turn(i) for i in (*pictures, *words) if i.time < start), default=-1)
+        pictures = [item for item in pictures if item.time >= start or _turn(item) == before]
+        words = [item for item in words if item.time >= start or _turn(item) == before]
+        shown = self._chosen(pictures)
+        left = self._sizes.tokens - sum(item.length for item in shown)
+        return in_order([*shown, *_fitting(words, {_turn(item) for item in shown}, left)])
 
-    def _pictures(self, start: float, stop: float, now: float) -> list[Kept]:
-        pictures = self._store.pictures
-        within = [item for item in pictures if start - _HALF <= item.time <= stop + _HALF]
-        if not within and pictures and start <= pictures[-1].time:
-            nearest = min(pictures, key=lambda item: _distance(item, start, stop))
-            reach = max(1.0, self._sizes.tolerance * (now - nearest.time))
-            within = [nearest] if _distance(nearest, start, stop) <= reach else []
-        if not within:
+    def _within(self, items: Sequence[Kept], start: float, stop: float) -> list[Kept]:
+        return [item for item in items if start - self._sizes.still <= item.time <= stop]
+
+    def _chosen(self, pictures: Sequence[Kept]) -> list[Kept]:
+        if not pictures:
             return []
-        room = self._sizes.tokens // max(item.length for item in within)
-        return spread(within, min(self._sizes.pictures, room))
+        room = self._sizes.tokens // max(item.length for item in pictures)
+        return spread(pictures, min(self._sizes.pictures, room))
 
-    def _words(self, start: float, stop: float, shown: set[int], left: int) -> list[Kept]:
-        """Words of the turns that are `shown`, then of those in which something was said."""
-        around = self._sizes.around
-        turns: dict[int, list[Kept]] = {}
-        for item in self._store.words:
-            if _turn(item) in shown or start - around <= item.time <= stop + around:
-                turns.setdefault(_turn(item), []).append(item)
-        told = [
-            (turn not in shown, _distance(items[0], start, stop), turn)
-            for turn, items in turns.items()
-            if turn in shown or any(item.entry.segment.kind in _SAID for item in items)
-        ]
-        words: list[Kept] = []
-        for _, _, turn in sorted(told):
-            size = sum(item.length for item in turns[turn])
-            if size <= left:
-                words += turns[turn]
-                left -= size
-        return words
+
+def _fitting(words: Iterable[Kept], shown: set[int], left: int) -> list[Kept]:
+    """Words of turns, whole, within `left` tokens: first of those that are shown, then the others,
+    each in the order of time."""
+    turns: dict[int, list[Kept]] = {}
+    for item in words:
+        turns.setdefault(_turn(item), []).append(item)
+    fitting: list[Kept] = []
+    for turn in sorted(turns, key=lambda turn: (turn not in shown, turn)):
+        size = sum(item.length for item in turns[turn])
+        if size <= left:
+            fitting += turns[turn]
+            left -= size
+    return fitting
 
 
 def _turn(item: Kept) -> int:
     return item.entry.segment.turn
-
-
-def _distance(item: Kept, start: float, stop: float) -> float:
-    """Seconds from a span; 0 within it."""
-    return max(start - item.time, item.time - stop, 0.0)

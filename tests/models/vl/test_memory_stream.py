@@ -11,8 +11,8 @@ import torch
 from millrace.models.vl import keeping
 from millrace.models.vl.memory.archive import Entry
 from millrace.models.vl.memory.groups import GroupPositions
-from millrace.models.vl.memory.policies import Memory, policy_named
-from millrace.models.vl.memory.policy import Cue
+from millrace.models.vl.memory.policies import policy_named
+from millrace.models.vl.memory.policy import Cue, Memory
 from millrace.models.vl.memory.sizes import (
     POLICIES,
     ArchiveSizes,
@@ -36,7 +36,7 @@ SIZES = MemorySizes(
     window=WindowSizes(vision_turns=3, text_turns=8, memo_first=5, memo_last=7),
     sinks=SinkSizes(first=4, last=60),
     archive=ArchiveSizes(max_bytes=60_000),
-    timed=TimedSizes(pictures=2, tokens=40, around=2.0),
+    timed=TimedSizes(pictures=2, tokens=40),
     clusters=ClusterSizes(clusters=4, details=2, candidates=1, max_bytes=20_000, tokens=40),
     retrieval=RetrievalSizes(planes=32, distance=7, mass=0.3, tokens=30),
 )

@@ -312,7 +312,7 @@ def test_a_full_memory_is_told_and_the_stream_goes_on() -> None:
 
 
 def test_a_turn_without_room_is_left_out_and_counted() -> None:
-    bench = Bench(FakeReader(slots=20), memory=lambda name: (fake_memory("last4")[0], None))
+    bench = Bench(FakeReader(slots=20), memory=lambda name: fake_memory("last4"))
     ear = bench.open()
     for look in bench.looks([10, 20, 30]):
         bench.show(look)
