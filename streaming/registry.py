@@ -14,7 +14,9 @@ from .pipeline import Pipeline, PipelineContext, PipelineFactory, PipelineInfo
 GROUP = "millrace.pipelines"
 """Entry-point group in which packages offer pipelines."""
 BUILT_IN = {
-    "tiny": ("diffusion", "build"),
+    "tiny": ("tiny", "build"),
+    "sd-turbo": ("sd", "build_turbo"),
+    "sd1.5-lcm": ("sd", "build_lcm"),
     "passthrough": ("passthrough", "Passthrough"),
 }
 """Name -> module in this folder and its factory."""

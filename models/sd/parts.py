@@ -226,13 +226,11 @@ def _scheduled(spec: SDSpec, file: Path) -> SDSpec:
     config = _read_json(file)
     if config.get("beta_schedule", "scaled_linear") != "scaled_linear":
         raise WeightsError(f"{file}: beta_schedule {config['beta_schedule']!r} is not known")
-    prediction = str(config.get("prediction_type", spec.prediction)).replace(
-        "flow_prediction", "flow"
-    )
+    prediction = str(config.get("prediction_type", spec.prediction))
+    prediction = prediction.replace("flow_prediction", "flow")
     if prediction not in get_args(Prediction):
-        raise WeightsError(
-            f"{file}: prediction_type {prediction!r} is not one of {', '.join(get_args(Prediction))}"
-        )
+        known = ", ".join(get_args(Prediction))
+        raise WeightsError(f"{file}: prediction_type {prediction!r} is not one of {known}")
     betas = Betas(
         config.get("beta_start", spec.betas.first),
         config.get("beta_end", spec.betas.last),
