@@ -11,15 +11,14 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from ..models.state import State
-from ..models.steady import steady, steady_state
-from ..models.video import VideoModel
 from .lanes import Finished, Lanes
+from .parts import Parts, Size
 
 Memory = TypeVar("Memory", bound=State)
 
 
 class Bank:
-    """Lanes, noise filters and decoders' memory of `slots` streams.
+    """Lanes and the autoencoder's memory of `slots` streams.
 
     Joining and leaving takes and gives back a slot: nothing is allocated, moved or compiled.
 
@@ -29,29 +28,28 @@ class Bank:
     """
 
     def __init__(
-        self,
-        model: VideoModel,
-        slots: int,
-        size: tuple[int, int],
-        sigmas: tuple[float, ...],
-        passed: Callable[[int, int | None], None],
+        self, parts: Parts, slots: int, size: Size, passed: Callable[[int, int | None], None]
     ) -> None:
-        weight = model.bank
-        height, width = size
-        latent = (1, height // 8, width // 8)
-        self.size, self._autoencoder = size, model.autoencoder
-        self.lanes = Lanes(model.dit, slots, sigmas, latent, fresh_noise=False, passed=passed)
-        shape = (model.spec.autoencoder.channels, *latent[1:])
-        self.steady = steady_state(slots, shape, weight.device, weight.dtype)
-        self.memory = model.autoencoder.init_state(
-            slots, height, width, weight.device, weight.dtype
+        self.size, self.slots, self._codec = size, slots, parts.codec
+        frames, _, height, width = parts.codec.latent_shape(size)
+        levels, shape = parts.noise.levels, (frames, height, width)
+        self.lanes = Lanes(
+            parts.dit,
+            slots,
+            levels.nominal,
+            shape,
+            parts.noise.fresh,
+            passed,
+            levels.shift,
         )
+        self.memory = parts.codec.memory(slots, size)
+        self._kind = parts.dit.patch_embedding.weight.dtype
         self._free = list(range(slots))
 
     @property
     def idle(self) -> bool:
         """Whether no stream has a slot."""
-        return len(self._free) == len(self.steady.seen)
+        return len(self._free) == self.slots
 
     def take(self) -> int | None:
         """A slot, as new; None when all are taken."""
@@ -71,30 +69,73 @@ class Bank:
     def forget(self, slot: int) -> None:
         """Let the stream in this slot begin anew; chunks in flight go on."""
         self.lanes.reset(slot)
-        mask = torch.zeros(len(self.steady.seen), dtype=torch.bool, device=self.steady.seen.device)
-        mask[slot] = True
-        self.steady.reset(mask)
-        self.memory.reset(mask)
+        self.memory.reset(self._mask([slot]))
 
-    def encode(self, slots: Sequence[int], frames: Sequence[Tensor]) -> Tensor:
-        """Live frames, [T, 3, H, W] for each slot, to latents without their sensor noise,
-        [slots, c, C, h, w]. Frames of another size are scaled."""
-        pictures = torch.stack([self._fitted(part) for part in frames])
-        latents = self._autoencoder.encode(pictures.to(self.steady.past.dtype))
-        with borrowed(self.steady, slots) as memory:
-            return steady(latents, memory)
+    def forget_source(self, slots: Sequence[int]) -> None:
+        """Let the encoder of these slots begin anew."""
+        self.memory.encoder.reset(self._mask(slots))
+
+    def _mask(self, slots: Sequence[int]) -> Tensor:
+        mask = torch.zeros(self.slots, dtype=torch.bool)
+        mask[list(slots)] = True
+        return mask.to(self.lanes.x.device)
+
+    def encode(self, slots: Sequence[int], frames: Sequence[Tensor], lead: bool = False) -> Tensor:
+        """Live frames, [T, 3, H, W] for each slot, to latents, [slots, c, C, h, w]. Frames of
+        another size are scaled. A `lead` is of one frame each."""
+        pictures = torch.stack([self._fitted(part) for part in frames]).to(self._kind)
+
+        def encode(part: Tensor, memory: State) -> Tensor:
+            return self._codec.encode(part, memory, lead)
+
+        return self._each(encode, pictures, self.memory.encoder, slots)
 
     def decode(self, finished: Sequence[Finished]) -> Tensor:
         """Latents of different slots to pictures, [slots, T, 3, H, W] in 0..1."""
-        latents = torch.cat([done.latent for done in finished])
-        latents = latents.unflatten(0, (len(finished), -1))
-        with borrowed(self.memory, [done.slot for done in finished]) as memory:
-            return self._autoencoder.decode(latents, memory).clamp_(0, 1)
+        slots = [done.slot for done in finished]
+        return self._decode(slots, [done.latent for done in finished], False).clamp_(0, 1)
+
+    def decode_leads(self, slots: Sequence[int], latents: Sequence[Tensor]) -> None:
+        """Let the decoder see the leads of new streams, [1, C, h, w] each."""
+        self._decode(slots, latents, True)
+
+    def _decode(self, slots: Sequence[int], latents: Sequence[Tensor], lead: bool) -> Tensor:
+        given = torch.cat(list(latents)).to(self._kind).unflatten(0, (len(slots), -1))
+
+        def decode(part: Tensor, memory: State) -> Tensor:
+            return self._codec.decode(part, memory, lead)
+
+        return self._each(decode, given, self.memory.decoder, slots)
+
+    def _each(
+        self,
+        call: Callable[[Tensor, State], Tensor],
+        given: Tensor,
+        state: State,
+        slots: Sequence[int],
+    ) -> Tensor:
+        """`call` over the rows of these slots: at once, or for each run of rows where what they
+        remember is too large to be copied."""
+        if self._codec.small:
+            with borrowed(state, slots) as memory:
+                return call(given, memory)
+        parts = [
+            call(given[first : last + 1], state.rows(slots[first], slots[last] + 1))
+            for first, last in runs(slots)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _fitted(self, frames: Tensor) -> Tensor:
         if tuple(frames.shape[-2:]) == self.size:
             return frames
         return functional.interpolate(frames, size=self.size, mode="bilinear", antialias=True)
+
+
+def runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """Where runs of neighbouring numbers begin and end: places of the first and the last."""
+    starts = [i for i, n in enumerate(numbers) if i == 0 or n != numbers[i - 1] + 1]
+    ends = [*(start - 1 for start in starts[1:]), len(numbers) - 1]
+    return list(zip(starts, ends, strict=True))
 
 
 @contextmanager

@@ -1,14 +1,13 @@
-"""The built-in video pipeline: encode, noise, stream batch, decode, for the embedded model.
+"""The video pipeline: encode, noise, stream batch, decode, for any model that is made of `Parts`.
 
 It implements the same `Pipeline` protocol as a user's own model does. Whatever can go together for
-several streams goes together: one encode, one forward a pass, one decode for all of one size.
+several streams goes together: one encode, one forward a pass, one decode for all of one size. The
+embedded model (`tiny`) and the released ones (`wan`) are two choices of its parts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 import numpy.typing as npt
@@ -16,53 +15,22 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from ..models.text import PromptEncoder, Understanding
-from ..models.tiny import load_prompts, load_tiny, random_tiny
-from ..models.video import VideoModel
 from .banks import Bank
-from .controls import Controls
-from .lanes import Entry, Finished
-from .motion import NoiseController
+from .entrance import Entrance, Stream
+from .lanes import Finished
 from .moving import facts_of, facts_to_array
-from .pipeline import PipelineContext, Result, StreamConfig, Work
+from .parts import Parts, Size
+from .pipeline import Result, StreamConfig, Work
 from .portable import Arrays, load_rows, save_rows, to_array
-from .prompts import Prompt, PromptLibrary
-from .tiny_info import ENTRY_NOISE, SIGMAS, STRIDE, TINY_INFO
+from .prompts import PromptLibrary
 
-Size = tuple[int, int]
-"""Height and width."""
-IDLE_BANKS = 2
-"""Sizes without a stream whose memory is kept for the next one. At 256x256 a bank of four streams
-has 60 MB, at 768x768 nine times as much, and viewers may ask for any size."""
-
-
-@dataclass(eq=False)
-class Stream:
-    """What the host remembers of one stream; all tensors of its past are in the bank."""
-
-    size: Size
-    bank: Bank
-    slot: int
-    noise: float | Tensor
-    last_frame: Tensor | None = None
-    resets: int = 0
-    wish: tuple[str, float] | None = None
-    prompt: Prompt | None = None
-    understood: Understanding | None = None
-    notes: dict[str, object] = field(default_factory=dict)
+__all__ = ["Stream", "VideoDiffusion", "fitted", "scaled"]
 
 
 class VideoDiffusion:
-    """Stylises streams with a `VideoModel`."""
+    """Turns streams of pictures into others with a causal diffusion model."""
 
-    def __init__(
-        self,
-        model: VideoModel,
-        prompts: PromptEncoder,
-        *,
-        streams: int = 4,
-        sequential: bool = True,
-    ) -> None:
+    def __init__(self, parts: Parts, *, streams: int = 4, sequential: bool = True) -> None:
         """
         Args:
             streams: most streams of one picture size at a time.
@@ -70,19 +38,26 @@ class VideoDiffusion:
                 a stream batch, one level a tick, all levels in one forward (throughput). Holds for
                 chunks whose `Work.spread` leaves it open.
         """
-        self.model, self.prompts = model, prompts
+        self.parts, self.info = parts, parts.info
         self.streams, self.sequential = streams, sequential
-        self.controller = NoiseController(ENTRY_NOISE)
         self.banks: dict[Size, Bank] = {}
-        self.library = PromptLibrary()
-        self.info = TINY_INFO
+        self._entrance = Entrance(parts, lambda stage, rows: self._mark(stage, rows, None))
         self._batch: Sequence[Work] = ()
+
+    @property
+    def library(self) -> PromptLibrary:
+        """The prompts in use."""
+        return self.parts.conditioner.library
 
     # -- the protocol ---------------------------------------------------------------------------
 
     def open(self, config: StreamConfig) -> Stream:
         size = (config.height, config.width)
-        return Stream(size, *self._place(size), self.controller.scale)
+        return self._stream(size, *self._place(size))
+
+    def _stream(self, size: Size, bank: Bank, slot: int) -> Stream:
+        noise = self.parts.noise.still
+        return Stream(size, bank, slot, self.parts.conditioner.wish(), noise)
 
     def close(self, stream: Stream) -> None:
         stream.bank.give_back(stream.slot)
@@ -95,7 +70,13 @@ class VideoDiffusion:
         arrays["noise"] = to_array(torch.as_tensor(stream.noise))
         if stream.last_frame is not None:
             arrays["last_frame"] = to_array(stream.last_frame)
-        facts = {"size": stream.bank.size, "resets": stream.resets, "wish": stream.wish}
+        facts = {
+            "size": stream.bank.size,
+            "resets": stream.resets,
+            "wish": stream.wish.facts(),
+            "begun": stream.begun,
+            "watched": stream.watched,
+        }
         return {**arrays, "facts": facts_to_array(facts)}
 
     @torch.inference_mode()
@@ -103,17 +84,15 @@ class VideoDiffusion:
         """See `pipeline.Portable`."""
         facts = facts_of(saved["facts"])
         height, width = facts["size"]
-        device = self.model.bank.device
-        noise = torch.from_numpy(saved["noise"]).to(device)
-        stream = Stream((config.height, config.width), *self._place((height, width)), noise)
+        device = self.parts.dit.patch_embedding.weight.device
+        stream = self._stream((config.height, config.width), *self._place((height, width)))
         load_rows(stream.bank, stream.slot, saved)
-        stream.resets = facts["resets"]
+        stream.noise = torch.from_numpy(saved["noise"]).to(device)
+        stream.resets, stream.begun = facts["resets"], facts["begun"]
+        stream.watched = facts["watched"]
         if "last_frame" in saved:
             stream.last_frame = torch.from_numpy(saved["last_frame"]).to(device)
-        if facts["wish"] is not None:
-            prompt, strength = facts["wish"]
-            wish = {"prompt": prompt, "strength": strength}
-            self._prompt(stream, Controls(MappingProxyType(wish)))
+        stream.wish.recall(facts["wish"])
         return stream
 
     @torch.inference_mode()
@@ -124,7 +103,7 @@ class VideoDiffusion:
             results += self._settle(work)
         for bank in dict.fromkeys(work.stream.bank for work in batch):
             works = [work for work in batch if work.stream.bank is bank]
-            self._enter(bank, sorted(works, key=lambda work: work.stream.slot))
+            self._entrance.enter(bank, sorted(works, key=lambda work: work.stream.slot))
             results += self._run(bank, works)
         self._batch = ()
         return results
@@ -135,9 +114,11 @@ class VideoDiffusion:
         bank = self.banks.pop(size, None)
         if bank is None:
             self._drop_idle()
+            if self.parts.room is not None:
+                self.parts.room.check(self.streams, size)
             # Memory that may be written in any mode, wherever it is made.
             with torch.inference_mode(False):
-                bank = Bank(self.model, self.streams, size, SIGMAS, self._passed)
+                bank = Bank(self.parts, self.streams, size, self._passed)
         self.banks[size] = bank  # the last one is the one used last
         slot = bank.take()
         if slot is None:
@@ -150,75 +131,36 @@ class VideoDiffusion:
     def _drop_idle(self) -> None:
         """Give up the memory of sizes that nobody has, but for those used last."""
         idle = [size for size, bank in self.banks.items() if bank.idle]
-        for size in idle[:-IDLE_BANKS]:
+        for size in idle[: len(idle) - self.parts.idle_banks]:
             del self.banks[size]
 
     def _settle(self, work: Work) -> list[Result]:
         """Before a chunk: forget when asked to, and move to the size that its effort wants. What
         is in flight comes out of the old place first; the new one begins without a past."""
         stream: Stream = work.stream
+        results: list[Result] = []
         if work.controls.resets != stream.resets:
             stream.resets = work.controls.resets
-            stream.bank.forget(stream.slot)
-        size = scaled(stream.size, work.effort.scale)
+            if self.parts.codec.leads:
+                # The decoder begins anew with a lead, and so with nothing of before.
+                results = self._completed(stream)
+            stream.forget()
+        size = self._scaled(stream.size, work.effort.scale)
         if work.frames is None or size == stream.bank.size:
-            return []
+            return results
+        results += self._completed(stream)
         old, slot = stream.bank, stream.slot
-        streams = {slot: stream}
-        results = list(self._decoded(old, streams, old.lanes.complete(slot)))
-        stream.bank, stream.slot = self._place(size)
+        stream.move(*self._place(size))
         old.give_back(slot)
         return results
 
-    def _enter(self, bank: Bank, works: Sequence[Work]) -> None:
-        """Encode the new chunks of one size together and put them into the lanes."""
-        given = [(work, work.frames) for work in works if work.frames is not None]
-        if not given:
-            return
-        slots = [work.stream.slot for work, _ in given]
-        conditions = bank.encode(slots, [frames for _, frames in given])
-        for (work, frames), condition in zip(given, conditions, strict=True):
-            stream: Stream = work.stream
-            stream.noise = self.controller.next(stream.noise, frames, stream.last_frame)
-            stream.last_frame = frames[-1]
-            bank.lanes.enter(stream.slot, self._entry(work, condition))
-        self._mark("encode", len(given), None)
+    def _completed(self, stream: Stream) -> list[Result]:
+        """Bring out all that is in flight."""
+        finished = stream.bank.lanes.complete(stream.slot)
+        return list(self._decoded(stream.bank, {stream.slot: stream}, finished))
 
-    def _entry(self, work: Work, condition: Tensor) -> Entry:
-        stream: Stream = work.stream
-        prompt, changed = self._prompt(stream, work.controls)
-        noise = torch.as_tensor(stream.noise)
-        steps = int(work.controls.number("steps"))
-        return Entry(
-            index=work.index,
-            cond=condition,
-            sigma=noise,
-            timestep=1000 * noise,
-            steps=steps if work.effort.passes is None else min(steps, work.effort.passes),
-            seed=int(work.controls.number("seed")),
-            prompt=prompt,
-            new_scene=changed,
-            past=work.effort.window,
-        )
-
-    def _prompt(self, stream: Stream, controls: Controls) -> tuple[Prompt, bool]:
-        """The stream's prompt, and whether it changed with this chunk."""
-        wish = (controls.text("prompt"), controls.number("strength"))
-        if stream.prompt is not None and wish == stream.wish:
-            return stream.prompt, False
-        text, strength = wish
-        if stream.wish is None or stream.wish[0] != text or stream.understood is None:
-            stream.understood = self.prompts.understand(text)
-        first = stream.prompt is None
-        stream.wish = wish
-        mixture = [stream.understood.weights, strength]
-        weights = self.prompts.weights_of(stream.understood)
-        stream.prompt = self.library.get(mixture, lambda: self.model.context(weights, strength))
-        stream.notes = {
-            "understood": [[name, round(weight, 3)] for name, weight in stream.understood.weights],
-            "unknown": list(stream.understood.unknown),
-        }
-        return stream.prompt, not first
+    def _scaled(self, size: Size, scale: float) -> Size:
+        return scaled(size, scale, self.info.size_multiple)
 
     def _run(self, bank: Bank, works: Sequence[Work]) -> Iterator[Result]:
         """All passes of one size, then its pictures."""
@@ -255,11 +197,11 @@ class VideoDiffusion:
         self._batch[0].mark(stage, rows, window)
 
 
-def scaled(size: Size, scale: float) -> Size:
+def scaled(size: Size, scale: float, multiple: int) -> Size:
     """The nearest size that the model takes."""
     if scale == 1.0:
         return size
-    height, width = (max(STRIDE, round(side * scale / STRIDE) * STRIDE) for side in size)
+    height, width = (max(multiple, round(side * scale / multiple) * multiple) for side in size)
     return height, width
 
 
@@ -269,17 +211,3 @@ def fitted(frames: Tensor, size: Size) -> Tensor:
         return frames
     wide = functional.interpolate(frames.float(), size=size, mode="bilinear", align_corners=False)
     return wide.to(frames.dtype)
-
-
-def build(context: PipelineContext) -> VideoDiffusion:
-    """The embedded model. Options: `schedule` ("stream", "sequential"), `max_sessions`,
-    `random_weights` (speed without quality, for measuring)."""
-    options = context.options
-    make = random_tiny if options.get("random_weights") else load_tiny
-    model = make(device=context.device, dtype=context.dtype)
-    return VideoDiffusion(
-        model,
-        load_prompts(),
-        streams=int(options.get("max_sessions", 4)),
-        sequential=options.get("schedule", "sequential") != "stream",
-    )

@@ -29,6 +29,7 @@ from .clock import SystemClock
 from .controls import Controls, Value
 from .diffusion import VideoDiffusion
 from .pipeline import Effort, StreamConfig, Work
+from .tiny import tiny_parts
 from .tiny_info import EFFORTS, SIGMAS
 
 WARM = 4
@@ -158,7 +159,7 @@ def measure(
     clean = torch.cat([pair.clean for pair in pairs])
     # All that a pipeline asks of its prompts.
     prompts = cast(PromptEncoder, Named())
-    pipeline = VideoDiffusion(load_tiny(dtype=dtype), prompts, streams=len(pairs))
+    pipeline = VideoDiffusion(tiny_parts(load_tiny(dtype=dtype), prompts), streams=len(pairs))
     found: dict[str, list[Figures]] = {effort.name: [] for effort in efforts}
     with torch.inference_mode():
         for look in tqdm(list(looks), desc="looks"):

@@ -10,7 +10,7 @@ two chunks, and streams of both kinds share one forward.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..kernels import gaussian_noise
 from ..models.dit import CausalDiT
+from .levels import Levels
 from .prompts import Mixtures, Prompt
 
 GoOn = Callable[[int, int], bool]
@@ -42,6 +43,7 @@ class Entry:
         prompt: what it is to become.
         new_scene: whether it should replace the sinks (the prompt changed).
         past: most latent frames of the past that it looks at; None for all that are kept.
+        ladder: nominal noise of its levels, where those are not the lanes' own.
     """
 
     index: int
@@ -53,6 +55,7 @@ class Entry:
     prompt: Prompt
     new_scene: bool = False
     past: int | None = None
+    ladder: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +87,7 @@ class Lanes:
         latent: tuple[int, int, int],
         fresh_noise: bool = True,
         passed: Callable[[int, int | None], None] = lambda rows, past: None,
+        shift: float | None = None,
     ) -> None:
         """
         Args:
@@ -91,10 +95,11 @@ class Lanes:
             latent: (c, h, w): latent frames of a chunk and their size.
             fresh_noise: draw new noise for each chunk, or the same for all chunks of a stream.
             passed: told after each forward how many rows it had and how far back they looked.
+            shift: see `Levels`.
         """
         weight = dit.patch_embedding.weight
         frames, height, width = latent
-        self.dit, self.sigmas, self.fresh_noise = dit, sigmas, fresh_noise
+        self.dit, self.noise, self.fresh_noise = dit, Levels(sigmas, shift), fresh_noise
         self.levels = len(sigmas)
         rows = slots * self.levels
         self.state = dit.init_state(
@@ -136,8 +141,9 @@ class Lanes:
 
     def enter(self, slot: int, entry: Entry) -> None:
         """Put a chunk into the first lane of its slot, which must be free."""
-        if not 1 <= entry.steps <= self.levels:
-            raise ValueError(f"{entry.steps} steps; these lanes have 1 to {self.levels} levels")
+        levels = min(self.levels, len(entry.ladder) or self.levels)
+        if not 1 <= entry.steps <= levels:
+            raise ValueError(f"{entry.steps} steps; these lanes have 1 to {levels} levels")
         row = slot * self.levels
         assert self.flights[row] is None, "the first lane is taken"
         noise = self._noise(entry, 0)
@@ -178,6 +184,19 @@ class Lanes:
             rows = [row for slot in waiting for row in self._next(slot, False)]
         return self._in_order(finished)
 
+    def remember(self, entries: Mapping[int, Entry]) -> None:
+        """Let the clean latents of chunks (their `cond`) be the past of their slots, by slot, at
+        every level. Nothing of these slots may be in flight."""
+        slots = sorted(entries)
+        assert not any(self.in_flight(slot) for slot in slots)
+        for slot in slots:
+            entry = entries[slot]
+            for row in range(slot * self.levels, (slot + 1) * self.levels):
+                self.x[row], self.cond[row], self.t[row] = entry.cond, entry.cond, 0
+                self.recent[row] = (self.recent[row][1], entry.index)
+        rows = [slot * self.levels + level for slot in slots for level in range(self.levels)]
+        self._forward(rows, [entries[slot] for slot in slots for _ in range(self.levels)])
+
     def _in_order(self, finished: Sequence[Finished]) -> list[Finished]:
         """By slot and index; a chunk of few levels waits for one before it that has more."""
         ready = []
@@ -199,6 +218,16 @@ class Lanes:
         """One forward over some rows; commit; move each chunk on to its next level."""
         entries = [entry for entry in (self.flights[row] for row in rows) if entry is not None]
         assert len(entries) == len(rows)
+        clean = self._forward(rows, entries)
+        finished = []
+        for place in reversed(range(len(rows))):
+            done = self._move_on(rows[place], clean[place], stays)
+            if done is not None:
+                finished.append(done)
+        return finished
+
+    def _forward(self, rows: list[int], entries: Sequence[Entry]) -> Tensor:
+        """The model over some rows, their chunks then past; clean latents [rows, c, C, h, w]."""
         index = torch.tensor(rows, device=self.x.device)
         x, cond, t = (part.index_select(0, index) for part in (self._x, self._cond, self.t))
         x, cond = x.permute(0, 1, 4, 2, 3), cond.permute(0, 1, 4, 2, 3)
@@ -206,18 +235,18 @@ class Lanes:
         given = cond if self.dit.spec.cond_channels else None
         prompt = self._mixtures.of([entry.prompt for entry in entries])
         output = self.dit(x, t, self.state, None, given, view=view, prompt=prompt)
-        sigma = t / 1000
-        clean = self.dit.to_x0(output, x, sigma.to(output.dtype))
+        clean = self._clean(output, x, t)
         self.state.ring.commit(None, rows=index)
         pasts = [entry.past for entry in entries]
         known = [past for past in pasts if past is not None]
         self._tell(len(rows), max(known) if len(known) == len(pasts) else None)
-        finished = []
-        for place in reversed(range(len(rows))):
-            done = self._move_on(rows[place], clean[place], stays)
-            if done is not None:
-                finished.append(done)
-        return finished
+        return clean
+
+    def _clean(self, output: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        if self.dit.spec.prediction == "flow" and output.dtype != torch.float64:
+            # A difference of two large numbers: bfloat16 would lose what the model has found.
+            output, x = output.float(), x.float()
+        return self.dit.to_x0(output, x, self.noise.read(t).to(output.dtype))
 
     def _past(self, entries: Sequence[Entry]) -> Tensor | None:
         if all(entry.past is None for entry in entries):
@@ -239,11 +268,11 @@ class Lanes:
             return Finished(slot, entry.index, clean)
         if self.recent[row + 1][1] != self.recent[row][0]:
             self._found_history(row + 1)
-        sigma = self.sigmas[level + 1]
+        nominal = (entry.ladder or self.noise.nominal)[level + 1]
         noise = self._noise(entry, level + 1)
-        self.x[row + 1] = torch.lerp(clean.float(), noise, sigma)
+        self.x[row + 1] = torch.lerp(clean.float(), noise, self.noise.sigma(nominal))
         self.cond[row + 1] = entry.cond
-        self.t[row + 1] = 1000 * sigma
+        self.t[row + 1] = 1000 * nominal
         self.flights[row + 1] = entry
         return None
 

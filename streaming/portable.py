@@ -46,8 +46,7 @@ def rows_of(bank: Bank, slot: int) -> Iterator[tuple[str, Tensor]]:
     levels = bank.lanes.levels
     parts: tuple[tuple[str, State], ...] = (
         ("lanes", bank.lanes.state.rows(slot * levels, (slot + 1) * levels)),
-        ("steady", bank.steady.rows(slot, slot + 1)),
-        ("memory", bank.memory.rows(slot, slot + 1)),
+        ("codec", bank.memory.rows(slot, slot + 1)),
     )
     for name, state in parts:
         for number, tensor in enumerate(state.tensors()):

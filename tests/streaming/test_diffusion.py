@@ -16,6 +16,7 @@ from millrace.models.video import VideoModel, VideoSpec
 from millrace.streaming.controls import Controls
 from millrace.streaming.diffusion import Stream, VideoDiffusion
 from millrace.streaming.pipeline import NOMINAL, Effort, Result, StreamConfig, Work
+from millrace.streaming.tiny import tiny_parts
 from millrace.streaming.tiny_info import CONTROLS, EFFORTS
 
 SPEC = VideoSpec(
@@ -71,7 +72,8 @@ def model() -> VideoModel:
 
 
 def pipeline(model: VideoModel, *, sequential: bool = True, streams: int = 2) -> VideoDiffusion:
-    return VideoDiffusion(model, Prompts(), streams=streams, sequential=sequential)
+    parts = tiny_parts(model, Prompts())
+    return VideoDiffusion(parts, streams=streams, sequential=sequential)
 
 
 def clip(seed: int, frames: int = FRAMES) -> torch.Tensor:
@@ -347,7 +349,7 @@ def changed_by_company(
     Returns:
         (seat, chunk) of each picture that differs in any bit from the stream's own, made alone.
     """
-    host = VideoDiffusion(model, prompts or Prompts(), streams=3)
+    host = VideoDiffusion(tiny_parts(model, prompts or Prompts()), streams=3)
     seats: list[Stream | None] = [None] * 3
     inputs: list[list[tuple[torch.Tensor, Controls]]] = [[], [], []]
     outputs: list[list[torch.Tensor]] = [[], [], []]
@@ -378,7 +380,7 @@ def changed_by_company(
     changed = []
     for seat in range(3):
         assert len(outputs[seat]) == len(inputs[seat])
-        alone = VideoDiffusion(model, prompts or Prompts(), streams=3)
+        alone = VideoDiffusion(tiny_parts(model, prompts or Prompts()), streams=3)
         stream = alone.open(StreamConfig(side, side))
         for index, (frame, look) in enumerate(inputs[seat]):
             (result,) = alone.step([Work(stream, index, frame, look)])

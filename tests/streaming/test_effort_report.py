@@ -13,6 +13,7 @@ from millrace.models.tiny import STYLES, random_tiny
 from millrace.streaming.diffusion import VideoDiffusion
 from millrace.streaming.effort_report import Figures, Named, draw, table, worth
 from millrace.streaming.pipeline import Effort
+from millrace.streaming.tiny import tiny_parts
 from millrace.streaming.tiny_info import EFFORTS
 
 BEST = Figures(1.0, 100.0, 0.8, 25.0, 0.020)
@@ -56,7 +57,7 @@ def test_the_table_names_what_a_saving_costs() -> None:
 
 
 def test_a_chunk_that_rests_shows_the_picture_before_it() -> None:
-    pipeline = VideoDiffusion(random_tiny(), cast(PromptEncoder, Named()), streams=2)
+    pipeline = VideoDiffusion(tiny_parts(random_tiny(), cast(PromptEncoder, Named())), streams=2)
     clips = torch.rand(2, 5, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         every = draw(pipeline, clips, "oil", 2, Effort("full"))
