@@ -85,6 +85,8 @@ class DiTSpec:
         cond_channels: channels of a condition latent joined to the input; 0 for plain Wan.
         stem: convolutions around the transformer, or None for the released architecture.
         ring: memory that the weights were trained with.
+        windows: frames, height and width in tokens of the boxes that attention inside a moving
+            buffer keeps to (see `Windows`); None for attention over all of it.
     """
 
     dim: int
@@ -103,6 +105,7 @@ class DiTSpec:
     cond_channels: int
     stem: ConvStemSpec | None
     ring: RingSpec
+    windows: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.dim % self.heads or (self.dim // self.heads) % 2:
@@ -168,6 +171,8 @@ class TAEHVSpec:
         blocks: memory blocks per stage.
         encoder_strides: frames merged at each of the three encoder stages.
         decoder_strides: frames made of one at each of the three decoder stages.
+        latent_mean, latent_std: of the raw latents of the large autoencoder that it stands in for;
+            its own are standardised.
     """
 
     image_channels: int
@@ -177,6 +182,8 @@ class TAEHVSpec:
     blocks: int
     encoder_strides: tuple[int, int, int]
     decoder_strides: tuple[int, int, int]
+    latent_mean: tuple[float, ...]
+    latent_std: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,16 +258,6 @@ WAN_1_3B = DiTSpec(
 
 WAN_14B = replace(WAN_1_3B, dim=5120, ffn_dim=13_824, heads=40, layers=40)
 
-TAEHV_WAN21 = TAEHVSpec(
-    image_channels=3,
-    latent_channels=16,
-    encoder_width=64,
-    decoder_widths=(256, 128, 64, 64),
-    blocks=3,
-    encoder_strides=(2, 2, 1),
-    decoder_strides=(1, 2, 2),
-)
-
 TINY_AUTOENCODER = AutoencoderSpec(
     channels=48,
     coarse_width=128,
@@ -289,4 +286,16 @@ WAN_VAE = WanVAESpec(
         *(2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743),
         *(3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160),
     ),
+)
+
+TAEHV_WAN21 = TAEHVSpec(
+    image_channels=3,
+    latent_channels=16,
+    encoder_width=64,
+    decoder_widths=(256, 128, 64, 64),
+    blocks=3,
+    encoder_strides=(2, 2, 1),
+    decoder_strides=(1, 2, 2),
+    latent_mean=WAN_VAE.latent_mean,
+    latent_std=WAN_VAE.latent_std,
 )

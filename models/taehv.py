@@ -1,15 +1,16 @@
-"""TAEHV, a tiny video autoencoder for the latents of large models, as a stream.
+"""TAEHV, a tiny video autoencoder for the latents of large models, as a stream in both ways.
 
 Parameter names and the function computed are those of the released weights (madebyollin/taehv,
-`taew2_1` for Wan 2.1). All memory is explicit: each memory block keeps its last input frame, so any
-chunking gives the frames of one pass over the whole clip.
+`taew2_1` for Wan 2.1; 128 tensors). All memory is explicit: each memory block keeps its last input
+frame, so any chunking gives the frames of one pass over the whole clip, and nothing is done twice.
 
-Latents here are standardised (mean 0, deviation 1 a channel), pictures are in 0..1.
+Its latents are standardised (mean 0, deviation 1 a channel); pictures are in 0..1.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -18,16 +19,29 @@ import torch.nn as nn
 import torch.nn.functional as functional
 from torch import Tensor
 
-from .conv import ConvState
+from .latents import LatentSpace
 from .specs import TAEHVSpec
 from .state import State
+from .video_layers import (
+    Frames,
+    Size,
+    apart,
+    optimise_layout,
+    per_chunk,
+    per_frame,
+    pointwise,
+    together,
+    upsample,
+)
 
 
 @dataclass(eq=False)
 class TAEHVState(State):
-    """One kept frame per memory block, in the order of the blocks."""
+    """One kept frame per memory block, in the order of the blocks; a half that was not asked for is
+    empty."""
 
-    blocks: list[ConvState]
+    encoder: list[Frames]
+    decoder: list[Frames]
 
 
 class MemBlock(nn.Module):
@@ -44,17 +58,20 @@ class MemBlock(nn.Module):
             nn.Conv2d(width, width, 3, padding=1),
         )
 
-    def forward(self, x: Tensor, memory: ConvState, mask: Tensor | None) -> Tensor:
-        """[rows, frames, width, h, w] -> the same shape."""
-        past = memory.extend(x, mask)[:, :-1].flatten(0, 1)
-        now = x.flatten(0, 1)
+    def forward(self, x: Tensor, memory: Frames, mask: Tensor | None) -> Tensor:
+        """[rows, frames, h, w, width] -> the same shape."""
+        past = memory.past
+        if x.shape[1] > 1:
+            past = torch.cat((past, x[:, :-1]), 1)
+        now = per_frame(x)
         first = cast(nn.Conv2d, self.conv[0])
         # The weight split over (now, past) spares joining the two: half the memory traffic.
         weight_now, weight_past = first.weight.split(self.width, 1)
         hidden = functional.conv2d(now, weight_now, first.bias, padding=1)
-        hidden = hidden + functional.conv2d(past, weight_past, padding=1)
-        out = functional.relu(self.conv[1:](hidden) + now)
-        return out.unflatten(0, x.shape[:2])
+        hidden = hidden + functional.conv2d(per_frame(past), weight_past, padding=1)
+        out = per_chunk(functional.relu(self.conv[1:](hidden) + now), len(x))
+        memory.keep(x, mask)
+        return out
 
 
 class TPool(nn.Module):
@@ -66,9 +83,7 @@ class TPool(nn.Module):
         self.conv = nn.Conv2d(width * stride, width, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        rows, frames, channels, height, width = x.shape
-        merged = x.reshape(-1, self.stride * channels, height, width)
-        return self.conv(merged).unflatten(0, (rows, frames // self.stride))
+        return pointwise(self.conv, together(x, self.stride))
 
 
 class TGrow(nn.Module):
@@ -80,9 +95,7 @@ class TGrow(nn.Module):
         self.conv = nn.Conv2d(width, width * stride, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        rows, frames, channels, height, width = x.shape
-        grown = self.conv(x.flatten(0, 1))
-        return grown.reshape(rows, frames * self.stride, channels, height, width)
+        return apart(pointwise(self.conv, x), self.stride)
 
 
 class Clamp(nn.Module):
@@ -92,19 +105,20 @@ class Clamp(nn.Module):
         return torch.tanh(x / 3) * 3
 
 
-def _per_frame(layer: nn.Module, x: Tensor) -> Tensor:
-    return layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-
-
-def _run(layers: nn.Sequential, x: Tensor, state: TAEHVState, mask: Tensor | None) -> Tensor:
-    memories = iter(state.blocks)
+def _run(layers: nn.Sequential, x: Tensor, memory: list[Frames], mask: Tensor | None) -> Tensor:
+    """[rows, frames, h, w, channels] through the layers."""
+    memories = iter(memory)
     for layer in layers:
         if isinstance(layer, MemBlock):
             x = layer(x, next(memories), mask)
-        elif isinstance(layer, (TPool, TGrow)):
+        elif isinstance(layer, TGrow):
+            # The released order is to enlarge and then to mix channels; mixing first gives the
+            # same numbers for a quarter of the work.
+            x = upsample(layer(x))
+        elif isinstance(layer, nn.Conv2d):
+            x = per_chunk(layer(per_frame(x)), len(x))
+        elif not isinstance(layer, nn.Upsample):
             x = layer(x)
-        else:
-            x = _per_frame(layer, x)
     return x
 
 
@@ -112,97 +126,126 @@ def _conv(channels: int, out: int, stride: int = 1, bias: bool = True) -> nn.Con
     return nn.Conv2d(channels, out, 3, padding=1, stride=stride, bias=bias)
 
 
-class TAEHVEncoder(nn.Module):
-    """Pictures to latents. Chunks hold a multiple of `frames_per_latent` frames."""
-
-    def __init__(self, spec: TAEHVSpec) -> None:
-        super().__init__()
-        self.spec = spec
-        self.frames_per_latent = math.prod(spec.encoder_strides)
-        self.stride = 2 ** len(spec.encoder_strides)
-        width = spec.encoder_width
-        layers: list[nn.Module] = [_conv(spec.image_channels, width), nn.ReLU(inplace=True)]
-        for frames in spec.encoder_strides:
-            layers += [TPool(width, frames), _conv(width, width, stride=2, bias=False)]
-            layers += [MemBlock(width) for _ in range(spec.blocks)]
-        layers.append(_conv(width, spec.latent_channels))
-        self.encoder = nn.Sequential(*layers)
-
-    def init_state(
-        self, rows: int, height: int, width: int, device: torch.device | str, dtype: torch.dtype
-    ) -> TAEHVState:
-        """Memory for `rows` streams of pictures height x width.
-
-        Raises:
-            ValueError: a side is no multiple of `stride`.
-        """
-        if height % self.stride or width % self.stride:
-            raise ValueError(f"{height}x{width} is no multiple of {self.stride}; pad the picture")
-        blocks = []
-        for level in range(1, len(self.spec.encoder_strides) + 1):
-            shape = (1, self.spec.encoder_width, height >> level, width >> level)
-            blocks += [
-                ConvState.allocate(rows, shape, device, dtype) for _ in range(self.spec.blocks)
-            ]
-        return TAEHVState(blocks)
-
-    def forward(self, pictures: Tensor, state: TAEHVState, mask: Tensor | None = None) -> Tensor:
-        """[rows, frames, 3, H, W] in 0..1 -> [rows, frames / 4, latent channels, H / 8, W / 8].
-
-        Args:
-            mask: bool [rows], rows that run; None for all. Others keep their memory, and their
-                output means nothing.
-
-        Raises:
-            ValueError: the chunk is no multiple of `frames_per_latent`.
-        """
-        if pictures.shape[1] % self.frames_per_latent:
-            raise ValueError(
-                f"{pictures.shape[1]} frames; one latent frame is made of {self.frames_per_latent}"
-            )
-        return _run(self.encoder, pictures, state, mask)
+def _encoder(spec: TAEHVSpec) -> nn.Sequential:
+    width = spec.encoder_width
+    layers: list[nn.Module] = [_conv(spec.image_channels, width), nn.ReLU(inplace=True)]
+    for frames in spec.encoder_strides:
+        layers += [TPool(width, frames), _conv(width, width, stride=2, bias=False)]
+        layers += [MemBlock(width) for _ in range(spec.blocks)]
+    return nn.Sequential(*layers, _conv(width, spec.latent_channels))
 
 
-class TAEHVDecoder(nn.Module):
-    """Latents to pictures; every latent frame gives `frames_per_latent` pictures.
+def _decoder(spec: TAEHVSpec) -> nn.Sequential:
+    widths = spec.decoder_widths
+    layers: list[nn.Module] = [Clamp(), _conv(spec.latent_channels, widths[0])]
+    layers.append(nn.ReLU(inplace=True))
+    for level, frames in enumerate(spec.decoder_strides):
+        width, narrower = widths[level], widths[level + 1]
+        layers += [MemBlock(width) for _ in range(spec.blocks)]
+        layers += [nn.Upsample(scale_factor=2), TGrow(width, frames)]
+        layers.append(_conv(width, narrower, bias=False))
+    layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers, _conv(widths[-1], spec.image_channels))
 
-    The first `warmup` pictures of a stream are not meant to be seen (the network looks ahead by
-    that many frames): drop them. They come out all the same, so that chunks keep one shape.
+
+class TAEHV(nn.Module):
+    """Pictures [rows, T, 3, H, W] in 0..1 <-> latents [rows, c, 16, H / 8, W / 8].
+
+    A `VideoAutoencoder`. Beside what that asks for, a stream may also begin without `first`: then
+    the first latent frame is made of the first four pictures, as in the released wrapper.
     """
 
     def __init__(self, spec: TAEHVSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.frames_per_latent = math.prod(spec.decoder_strides)
-        self.warmup = self.frames_per_latent - 1
-        widths = spec.decoder_widths
-        layers: list[nn.Module] = [Clamp(), _conv(spec.latent_channels, widths[0])]
-        layers.append(nn.ReLU(inplace=True))
-        for level, frames in enumerate(spec.decoder_strides):
-            width, narrower = widths[level], widths[level + 1]
-            layers += [MemBlock(width) for _ in range(spec.blocks)]
-            layers += [nn.Upsample(scale_factor=2), TGrow(width, frames)]
-            layers.append(_conv(width, narrower, bias=False))
-        layers += [nn.ReLU(inplace=True), _conv(widths[-1], spec.image_channels)]
-        self.decoder = nn.Sequential(*layers)
+        self.channels = spec.latent_channels
+        self.stride = 2 ** len(spec.encoder_strides)
+        self.frames_per_latent = math.prod(spec.encoder_strides)
+        self.lag = self.frames_per_latent - 1
+        self.encoder, self.decoder = _encoder(spec), _decoder(spec)
+        self.space = LatentSpace(spec.latent_mean, spec.latent_std)
+
+    def optimise_layout(self) -> TAEHV:
+        """Lay convolution weights out as their inputs are (channels last); returns itself."""
+        optimise_layout(self)
+        return self
 
     def init_state(
-        self, rows: int, height: int, width: int, device: torch.device | str, dtype: torch.dtype
+        self,
+        rows: int,
+        height: int,
+        width: int,
+        device: torch.device | str,
+        dtype: torch.dtype,
+        *,
+        encode: bool = True,
+        decode: bool = True,
     ) -> TAEHVState:
-        """Memory for `rows` streams of latent frames height x width."""
-        blocks = []
-        for level, channels in enumerate(self.spec.decoder_widths[:-1]):
-            shape = (1, channels, height << level, width << level)
-            blocks += [
-                ConvState.allocate(rows, shape, device, dtype) for _ in range(self.spec.blocks)
-            ]
-        return TAEHVState(blocks)
+        """See `VideoAutoencoder`."""
+        if height % self.stride or width % self.stride:
+            raise ValueError(f"{height}x{width} is no multiple of {self.stride}; pad the picture")
 
-    def forward(self, latents: Tensor, state: TAEHVState, mask: Tensor | None = None) -> Tensor:
-        """[rows, frames, latent channels, h, w] -> [rows, 4 frames, 3, 8 h, 8 w] in 0..1.
+        def level(channels: int, size: Size) -> list[Frames]:
+            shape = (rows, 1, *size, channels)
+            blocks = range(self.spec.blocks)
+            return [Frames(torch.zeros(shape, device=device, dtype=dtype)) for _ in blocks]
 
-        Args:
-            mask: bool [rows], rows that run; None for all. Others keep their memory, and their
-                output means nothing.
-        """
-        return _run(self.decoder, latents, state, mask).clamp(0, 1)
+        down, up = [], []
+        for step in range(1, len(self.spec.encoder_strides) + 1):
+            down += level(self.spec.encoder_width, (height >> step, width >> step))
+        small = (height // self.stride, width // self.stride)
+        for step, channels in enumerate(self.spec.decoder_widths[:-1]):
+            up += level(channels, (small[0] << step, small[1] << step))
+        return TAEHVState(down if encode else [], up if decode else [])
+
+    @torch.no_grad()
+    def encode(
+        self,
+        pictures: Tensor,
+        state: TAEHVState,
+        mask: Tensor | None = None,
+        *,
+        first: bool = False,
+        normalise: bool = True,
+    ) -> Tensor:
+        """See `VideoAutoencoder`."""
+        if pictures.shape[1] < 1 or pictures.shape[1] % self.frames_per_latent != int(first):
+            raise ValueError(
+                f"{pictures.shape[1]} pictures; a chunk has a multiple of "
+                f"{self.frames_per_latent}, and the first of a stream one more"
+            )
+        if first:
+            # Still before it began, so that frames fall into the groups of the large autoencoder.
+            still = pictures[:, :1].expand(-1, self.frames_per_latent - 1, -1, -1, -1)
+            pictures = torch.cat((still, pictures), 1)
+        latents = _run(self.encoder, pictures.movedim(2, -1), state.encoder, mask).movedim(-1, 2)
+        return latents if normalise else self.space.restore(latents)
+
+    @torch.no_grad()
+    def decode(
+        self,
+        latents: Tensor,
+        state: TAEHVState,
+        mask: Tensor | None = None,
+        *,
+        first: bool = False,
+    ) -> Tensor:
+        """See `VideoAutoencoder`."""
+        x = _run(self.decoder, latents.movedim(2, -1), state.decoder, mask)
+        # What comes before the first picture was never trained to be seen.
+        x = x[:, self.frames_per_latent - 1 :] if first else x
+        return x.movedim(-1, 2).clamp(0, 1)
+
+
+def fit_released(module: TAEHV, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights as this size of the network takes them.
+
+    The released files are of a network that doubles frames at every stage; where a stage makes
+    fewer, the last of them count, which the last rows of its `TGrow` make.
+    """
+    fitted = dict(weights)
+    for name, layer in module.named_modules():
+        key = f"{name}.conv.weight"
+        if isinstance(layer, TGrow) and key in fitted:
+            fitted[key] = fitted[key][-len(layer.conv.weight) :]
+    return fitted

@@ -18,20 +18,8 @@ from torch import Tensor
 from .latents import LatentSpace
 from .specs import WanVAESpec
 from .state import State
-from .wan_vae_layers import (
-    CausalConv,
-    Down,
-    FrameAttention,
-    Frames,
-    Layer,
-    Norm,
-    Pass,
-    Residual,
-    Shape,
-    Size,
-    Up,
-    pointwise,
-)
+from .video_layers import Frames, Shape, Size, optimise_layout, pointwise
+from .wan_vae_layers import CausalConv, Down, FrameAttention, Layer, Norm, Pass, Residual, Up
 
 
 @dataclass(eq=False)
@@ -121,10 +109,12 @@ class _Decoder(_Half):
 
 
 class WanVAE(nn.Module):
-    """Pictures [rows, T, 3, H, W] in 0..1 <-> latents [rows, c, 16, H / 8, W / 8]."""
+    """Pictures [rows, T, 3, H, W] in 0..1 <-> latents [rows, c, 16, H / 8, W / 8].
 
-    lookahead = 0
-    """Pictures after the ones that it stands for that a latent frame has seen."""
+    A `VideoAutoencoder`; encoding gives the means of the latents.
+    """
+
+    lag = 0
 
     def __init__(self, spec: WanVAESpec) -> None:
         super().__init__()
@@ -140,11 +130,7 @@ class WanVAE(nn.Module):
 
     def optimise_layout(self) -> WanVAE:
         """Lay convolution weights out as their inputs are (channels last); returns itself."""
-        for module in self.modules():
-            if isinstance(module, nn.Conv3d):
-                module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-            elif isinstance(module, nn.Conv2d):
-                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimise_layout(self)
         return self
 
     def init_state(
@@ -154,17 +140,11 @@ class WanVAE(nn.Module):
         width: int,
         device: torch.device | str,
         dtype: torch.dtype,
+        *,
         encode: bool = True,
         decode: bool = True,
     ) -> WanVAEState:
-        """Memory for `rows` streams of pictures height x width.
-
-        Args:
-            encode, decode: which of the two will be run; memory of the other is left out.
-
-        Raises:
-            ValueError: a side is no multiple of `stride`.
-        """
+        """See `VideoAutoencoder`."""
         if height % self.stride or width % self.stride:
             raise ValueError(f"{height}x{width} is no multiple of {self.stride}; pad the picture")
         small = (height // self.stride, width // self.stride)
@@ -183,19 +163,7 @@ class WanVAE(nn.Module):
         first: bool = False,
         normalise: bool = True,
     ) -> Tensor:
-        """[rows, T, 3, H, W] in 0..1 -> the means of the latents, [rows, c, 16, H / 8, W / 8].
-
-        Args:
-            mask: bool [rows], rows that run; None for all. Others keep their memory, and their
-                output means nothing.
-            first: the chunk begins the streams of the rows that run (which are new or reset):
-                T is 1 + 4 k and c is 1 + k. Else T is 4 k and c is k.
-            normalise: standardise each channel, as the released base model expects; False gives
-                the means as they are, as the released StreamDiffusionV2 feeds its model.
-
-        Raises:
-            ValueError: the chunk has another number of pictures.
-        """
+        """See `VideoAutoencoder`."""
         if pictures.shape[1] < 1 or pictures.shape[1] % self.frames_per_latent != int(first):
             raise ValueError(
                 f"{pictures.shape[1]} pictures; a chunk has a multiple of "
@@ -215,13 +183,7 @@ class WanVAE(nn.Module):
         *,
         first: bool = False,
     ) -> Tensor:
-        """Standardised latents [rows, c, 16, h, w] -> pictures [rows, T, 3, 8 h, 8 w] in 0..1.
-
-        Args:
-            mask: as in `encode`.
-            first: the chunk begins the streams of the rows that run: its first latent frame gives
-                one picture, every other one four (T is 4 c - 3). Else T is 4 c.
-        """
+        """See `VideoAutoencoder`."""
         z = pointwise(self.conv2, self.space.restore(latents).movedim(2, -1))
         x = self.decoder(z, Pass(iter(state.decoder), mask, first))
         return x.movedim(-1, 2).mul(0.5).add_(0.5).clamp_(0, 1)

@@ -1,8 +1,4 @@
-"""Layers of the Wan 2.1 VAE over explicit memory, channels last throughout.
-
-Inside the network a chunk is [rows, frames, height, width, channels]: the layout in which
-convolutions run fastest on CPUs and GPUs, and in which a frame of memory is one block of bytes.
-"""
+"""Layers of the Wan 2.1 VAE over explicit memory; chunks are channels last (`video_layers`)."""
 
 from __future__ import annotations
 
@@ -15,43 +11,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from ..kernels import rms_norm
-from .state import State, row_tensor
-
-Size = tuple[int, int]
-"""Height and width."""
-Shape = tuple[int, int, int, int]
-"""Frames kept, height, width, channels."""
-
-
-@dataclass(eq=False)
-class Frames(State):
-    """The last frames that one convolution has seen, zeros before the first.
-
-    Attributes:
-        past: [rows, frames kept, height, width, channels].
-    """
-
-    past: Tensor = row_tensor()
-
-    @property
-    def kept(self) -> int:
-        return self.past.shape[1]
-
-    def before(self, chunk: Tensor) -> Tensor:
-        """An empty clip [rows, kept + frames, ...], its first frames filled from memory."""
-        rows, frames, *rest = chunk.shape
-        clip = chunk.new_empty(rows, self.kept + frames, *rest)
-        clip[:, : self.kept] = self.past
-        return clip
-
-    def keep(self, clip: Tensor, mask: Tensor | None) -> None:
-        """Remember the last frames of a clip that is at least as long as the memory."""
-        last = clip[:, clip.shape[1] - self.kept :]
-        if mask is None:
-            self.past.copy_(last)
-        else:
-            wide = mask.view(-1, 1, 1, 1, 1)
-            torch.where(wide, last.to(self.past.dtype), self.past, out=self.past)
+from .video_layers import Frames, Shape, Size, apart, per_chunk, per_frame, pointwise, upsample
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +54,6 @@ class Norm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # The definition divides by a norm of at least 1e-12; that bound as part of the mean.
         return rms_norm(x, self.gamma.flatten(), 1e-24 / x.shape[-1])
-
-
-def per_frame(x: Tensor) -> Tensor:
-    """[rows, frames, h, w, C] -> [rows * frames, C, h, w], channels last, without a copy."""
-    return x.flatten(0, 1).permute(0, 3, 1, 2)
-
-
-def per_chunk(x: Tensor, rows: int) -> Tensor:
-    """The way back from `per_frame`."""
-    return x.permute(0, 2, 3, 1).unflatten(0, (rows, -1))
 
 
 class CausalConv(nn.Conv3d):
@@ -161,17 +111,6 @@ class Residual(Layer):
         y = part["2"](x, run, part["0"])
         y = part["6"](y, run, part["3"])
         return y.add_(x if self.shortcut is None else pointwise(self.shortcut, x))
-
-
-def pointwise(conv: nn.Conv3d | nn.Conv2d, x: Tensor, out: slice | None = None) -> Tensor:
-    """A 1 x 1 convolution over channels that come last; `out` picks output channels."""
-    weight, bias = conv.weight.flatten(1), conv.bias
-    assert bias is not None
-    return (
-        functional.linear(x, weight, bias)
-        if out is None
-        else (functional.linear(x, weight[out], bias[out]))
-    )
 
 
 class FrameAttention(Layer):
@@ -241,19 +180,13 @@ class Up(Layer):
     def forward(self, x: Tensor, run: Pass) -> Tensor:
         if self.time_conv is not None:
             x = self._grow(self.time_conv, x, run)
-        image = functional.interpolate(per_frame(x), scale_factor=2, mode="nearest")
-        return per_chunk(self.resample["1"](image), len(x))
+        return per_chunk(self.resample["1"](per_frame(upsample(x))), len(x))
 
     def _grow(self, conv: CausalConv, x: Tensor, run: Pass) -> Tensor:
         if not run.first:
-            return _twice(conv(x, run))
+            return apart(conv(x, run), 2)
         alone, rest = x[:, :1], x[:, 1:]
         if rest.shape[1] == 0:
             next(run.memory)
             return alone
-        return torch.cat((alone, _twice(conv(rest, run))), 1)
-
-
-def _twice(x: Tensor) -> Tensor:
-    """[rows, frames, h, w, 2 C] -> [rows, 2 frames, h, w, C]."""
-    return x.unflatten(-1, (2, -1)).movedim(-2, 2).flatten(1, 2)
+        return torch.cat((alone, apart(conv(rest, run), 2)), 1)

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 import torch
 from millrace.models.autoencoder import PatchAutoencoder
-from millrace.models.conv import CausalConv3d
 from millrace.models.dit import CausalDiT, DiTState
-from millrace.models.specs import TINY_AUTOENCODER, TAEHVSpec
+from millrace.models.specs import TAEHV_WAN21, TINY_AUTOENCODER, WAN_VAE
 from millrace.models.state import State
 from millrace.models.steady import SteadyState, steady, steady_state
-from millrace.models.taehv import TAEHVDecoder, TAEHVEncoder
+from millrace.models.taehv import TAEHV
+from millrace.models.video_autoencoder import VideoAutoencoder
+from millrace.models.wan_vae import WanVAE
 from torch import Tensor
 
 from .conftest import randomize, small_dit_spec
@@ -63,54 +64,74 @@ class Streaming:
         return self.step(x, self.state(idents, x.shape[1] // self.unit), None)
 
 
-class Conv(Streaming):
-    frame = (2, 4, 5)
+def small_taehv() -> TAEHV:
+    return TAEHV(
+        dataclasses.replace(
+            TAEHV_WAN21,
+            latent_channels=4,
+            encoder_width=6,
+            decoder_widths=(10, 8, 6, 6),
+            blocks=2,
+            latent_mean=(0.0, 0.1, 0.2, 0.3),
+            latent_std=(1.0, 1.1, 1.2, 1.3),
+        )
+    )
 
-    def __init__(self, stride: int) -> None:
-        self.unit = stride
-        self.module = CausalConv3d(2, 3, (3, 3, 3), stride=(stride, 1, 1)).double()
 
-    def state(self, idents: Sequence[int], chunk: int) -> State:
-        return self.module.init_state(len(idents), 4, 5, "cpu", F64)
-
-    def step(self, x: Tensor, state: State, mask: Tensor | None) -> Tensor:
-        return self.module(x, state, mask)
-
-
-SMALL_TAEHV = TAEHVSpec(
-    image_channels=3,
-    latent_channels=4,
-    encoder_width=6,
-    decoder_widths=(10, 8, 6, 6),
-    blocks=2,
-    encoder_strides=(2, 2, 1),
-    decoder_strides=(1, 2, 2),
-)
+def small_wan_vae() -> WanVAE:
+    return WanVAE(
+        dataclasses.replace(
+            WAN_VAE,
+            latent_channels=4,
+            width=2,
+            blocks=1,
+            latent_mean=(0.0, 0.1, 0.2, 0.3),
+            latent_std=(1.0, 1.1, 1.2, 1.3),
+        )
+    )
 
 
 class Encoder(Streaming):
-    frame = (3, 16, 8)
-    unit = 4
+    """A stream begins with a picture of its own, outside the clip."""
 
-    def __init__(self) -> None:
-        self.module = TAEHVEncoder(SMALL_TAEHV).double()
+    frame: tuple[int, ...] = (3, 16, 8)
+    unit = 4
+    encode = True
+    module: VideoAutoencoder
+
+    def __init__(self, module: TAEHV | WanVAE) -> None:
+        self.module = module.double()
 
     def state(self, idents: Sequence[int], chunk: int) -> State:
-        return self.module.init_state(len(idents), 16, 8, "cpu", F64)
+        state = self.module.init_state(
+            len(idents), 16, 8, "cpu", F64, encode=self.encode, decode=not self.encode
+        )
+        self.settle(state, range(len(idents)), idents)
+        return state
+
+    def settle(self, state: State, rows: Sequence[int], idents: Sequence[int]) -> None:
+        every = next(state.tensors()).shape[0]
+        mask = torch.zeros(every, dtype=torch.bool)
+        openings = torch.zeros(every, 1, *self.frame, dtype=F64)
+        for row, ident in zip(rows, idents, strict=True):
+            mask[row] = True
+            openings[row] = self.input([50 + ident], 1)[0, :1]
+        self.run(openings, state, mask, True)
+
+    def run(self, x: Tensor, state: State, mask: Tensor | None, first: bool) -> Tensor:
+        return self.module.encode(x, state, mask, first=first)
 
     def step(self, x: Tensor, state: State, mask: Tensor | None) -> Tensor:
-        return self.module(x, state, mask)
+        return self.run(x, state, mask, False)
 
 
 class Decoder(Encoder):
     frame = (4, 2, 1)
     unit = 1
+    encode = False
 
-    def __init__(self) -> None:
-        self.module = TAEHVDecoder(SMALL_TAEHV).double()
-
-    def state(self, idents: Sequence[int], chunk: int) -> State:
-        return self.module.init_state(len(idents), 2, 1, "cpu", F64)
+    def run(self, x: Tensor, state: State, mask: Tensor | None, first: bool) -> Tensor:
+        return self.module.decode(x, state, mask, first=first)
 
 
 class PatchDecoder(Streaming):
@@ -197,10 +218,10 @@ class DiT(Streaming):
 
 
 KINDS = {
-    "conv": lambda: Conv(1),
-    "conv-stride": lambda: Conv(2),
-    "taehv-encoder": Encoder,
-    "taehv-decoder": Decoder,
+    "taehv-encoder": lambda: Encoder(small_taehv()),
+    "taehv-decoder": lambda: Decoder(small_taehv()),
+    "wan-vae-encoder": lambda: Encoder(small_wan_vae()),
+    "wan-vae-decoder": lambda: Decoder(small_wan_vae()),
     "patch-decoder": PatchDecoder,
     "steady": Steady,
     "dit-relative": lambda: DiT("relative", stem=True),
