@@ -48,6 +48,7 @@ class Load:
         turns: that are timed, after the window is full.
         words: said in each turn.
         grids: of pictures in each turn of one second.
+        fps: new pictures in them.
     """
 
     size: tuple[int, int]
@@ -55,6 +56,7 @@ class Load:
     turns: int
     words: int
     grids: int
+    fps: int = 2
 
 
 @dataclass(slots=True)
@@ -261,7 +263,7 @@ def _summary(times: Times, load: Load) -> dict[str, float]:
     out = {f"{name}_ms": round(times.median(name), 3) for name in times.spent}
     out["second_ms"] = round(times.median("second"), 3)
     out["of_real_time"] = round(times.median("second") / 1000, 4)
-    out["frames_per_second"] = round(2 * load.grids * 1000 / times.median("second"), 2)
+    out["frames_per_second"] = round(load.fps * 1000 / times.median("second"), 2)
     return out
 
 
@@ -282,7 +284,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--window", type=int, default=16, help="turns whose pictures are kept")
     parser.add_argument("--turns", type=int, default=20, help="timed")
     parser.add_argument("--words", type=int, default=20, help="said in each turn")
-    parser.add_argument("--fps", type=int, default=2, help="pictures a second: 2 make a grid")
+    parser.add_argument("--fps", type=int, default=2, help="pictures a second")
     parser.add_argument("--no-transformers", action="store_true", help="ours alone")
     parser.add_argument("--json", type=Path, help="write the report there as well")
     return parser
@@ -297,10 +299,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         width, height = (int(side) for side in given.size.split("x"))
     except ValueError:
         parser.error(f"--size {given.size}: expected WIDTHxHEIGHT")
-    if min(width, height, given.window, given.turns, given.words, given.fps // 2) < 1:
-        parser.error("sizes and counts are 1 or more, --fps is 2 or more")
+    if min(width, height, given.window, given.turns, given.words) < 1:
+        parser.error("sizes and counts are 1 or more")
     device, dtype = torch.device(given.device), getattr(torch, given.dtype)
     spec = _spec(given)
+    fresh = spec.vision.frames - spec.vision.carried
+    grids = given.fps // fresh
+    if grids < 1:
+        parser.error(f"--fps is {fresh} or more: {fresh} new pictures make a grid")
     if given.checkpoint:
         from .checkpoint import fetch, load_checkpoint
 
@@ -308,7 +314,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         model = random_model(spec, device, dtype)
     size = fit(height, width, model.spec.vision)
-    load = Load(size, given.window, given.turns, given.words, given.fps // 2)
+    load = Load(size, given.window, given.turns, given.words, grids, grids * fresh)
     report = run(model, load, time.perf_counter, not given.no_transformers)
     text = json.dumps(report, indent=2)
     print(text)

@@ -24,6 +24,8 @@ class LookSpec:
         min_pixels, max_pixels: of a picture.
         frames: pictures of a turn, evenly apart.
         period: seconds of a turn.
+        carried: pictures of the time just before that a look begins with, as far apart as those of
+            the turn: looks overlap, so that nothing happens between two of them.
     """
 
     factor: int = 32
@@ -31,6 +33,7 @@ class LookSpec:
     max_pixels: int = 128 * 128
     frames: int = 2
     period: float = 1.0
+    carried: int = 0
 
     def size_for(self, width: int, height: int) -> tuple[int, int]:
         """Width and height that a picture of this size is scaled to: as true to its aspect as the
@@ -74,14 +77,15 @@ def _rounded(pixels: int, factor: int) -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Look:
-    """The pictures of one turn.
+    """The pictures of one turn, after those of the time just before that it begins with.
 
     Attributes:
         second: of the stream at which the turn begins, a multiple of the period.
         end: second at which its last picture was captured.
         captured_at: the same by the clock.
         width, height: of each picture.
-        pictures: I420, uint8 [height * 3/2, width] each.
+        pictures: I420, uint8 [height * 3/2, width] each, in the order of time.
+        carried: how many of them were in the look before as well (or stand in for such).
     """
 
     second: float
@@ -90,3 +94,9 @@ class Look:
     width: int
     height: int
     pictures: tuple[Planes, ...]
+    carried: int = 0
+
+    @property
+    def fresh(self) -> tuple[Planes, ...]:
+        """The turn's own pictures."""
+        return self.pictures[self.carried :]

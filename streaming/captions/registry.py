@@ -281,6 +281,7 @@ def look_of(vision: VisionSpec) -> LookSpec:
         factor=vision.factor,
         min_pixels=vision.min_pixels,
         max_pixels=vision.max_pixels,
-        frames=vision.frames,
+        frames=vision.frames - vision.carried,
         period=1 / vision.per_second,
+        carried=vision.carried,
     )

@@ -43,6 +43,9 @@ class Sampler:
     for it. Where a slot has none (a slow source, a gap), the nearest picture of its turn does, so a
     turn always has all its pictures. A turn without any is left out.
 
+    Looks that overlap begin with the newest pictures of the look before. Where there is none of
+    the turn just before and of the same size, the first own picture stands in.
+
     Args:
         spec: how the model wants to see.
     """
@@ -54,6 +57,8 @@ class Sampler:
         self._turn = -1
         self._size = (0, 0)
         self._pictures: dict[int, Planes] = {}
+        self._before: tuple[int, Look] | None = None
+        """The newest look that was complete, and its turn."""
         self._end = 0.0
         self._captured_at = 0.0
         self._interval = 0.0
@@ -109,5 +114,19 @@ class Sampler:
         taken, self._pictures = self._pictures, {}
         nearest = (min(taken, key=lambda k: (abs(k - n), k)) for n in range(spec.frames))
         second = self._turn * spec.period
-        pictures = tuple(taken[n] for n in nearest)
-        return Look(second, self._end, self._captured_at, *self._size, pictures)
+        own = tuple(taken[n] for n in nearest)
+        pictures = (*self._carried(own[0]), *own)
+        look = Look(
+            second, self._end, self._captured_at, *self._size, pictures, carried=spec.carried
+        )
+        self._before = self._turn, look
+        return look
+
+    def _carried(self, first: Planes) -> tuple[Planes, ...]:
+        """What the look begins with, before its first own picture."""
+        count = self._spec.carried
+        if count and self._before is not None:
+            turn, look = self._before
+            if turn == self._turn - 1 and (look.width, look.height) == self._size:
+                return look.pictures[-count:]
+        return (first,) * count

@@ -48,7 +48,8 @@ class GateRule:
 class ChangeGate:
     """Leaves out looks at a picture that stands still, before they cost anything.
 
-    Compared with the last look that passed, so slow change adds up and is seen.
+    What is new in a look is compared with the last picture that passed, so slow change adds up and
+    is seen.
     """
 
     def __init__(self, rule: GateRule = GateRule()) -> None:
@@ -59,7 +60,7 @@ class ChangeGate:
 
     def passes(self, look: Look) -> bool:
         """Whether the model must look. Called once for each look, in order."""
-        grids = [coarse(planes) for planes in look.pictures]
+        grids = [coarse(planes) for planes in look.fresh]
         rule, reference = self._rule, self._reference
         still = reference is not None and all(
             change(grid, reference, rule.exposure) < rule.threshold for grid in grids

@@ -42,7 +42,7 @@ def test_the_twin_shares_weights_and_says_the_same() -> None:
 def test_both_sides_are_timed() -> None:
     model = random_model(small_spec(), torch.device("cpu"), torch.float32)
     ticks = iter(range(10**6))
-    load = Load((56, 84), window=2, turns=3, words=2, grids=2)
+    load = Load((56, 84), window=2, turns=3, words=2, grids=2, fps=4)
     report = run(model, load, lambda: float(next(ticks)), compare=True)
     assert report["picture_tokens"] == 12
     for side in ("ours", "transformers"):

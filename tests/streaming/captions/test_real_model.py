@@ -122,4 +122,6 @@ def test_a_long_film_takes_no_more_memory_than_a_short_one() -> None:
 
 
 def test_pictures_are_taken_as_the_tower_wants_them() -> None:
-    assert look_of(TINY_VL.vision) == LookSpec()
+    vision = replace(TINY_VL.vision, frames=4, carried=2, per_second=0.5)
+    assert look_of(vision) == LookSpec(frames=2, carried=2, period=2.0)
+    assert look_of(replace(vision, frames=2, carried=0)) == LookSpec(frames=2, period=2.0)

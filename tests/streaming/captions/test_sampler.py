@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from caption_fakes import LOOK, grey
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from millrace.streaming.captions.looks import LookSpec
+from millrace.streaming.captions.looks import Look, LookSpec
 from millrace.streaming.captions.sampler import Sampler, Scaler
 from millrace.streaming.captions.thumbnails import TIERS, Thumbnails, Tier
 from millrace.streaming.frames import Frame, i420_shape
@@ -115,6 +117,93 @@ def test_a_size_that_changes_begins_a_new_look() -> None:
         (32, i420_shape(32, 32)),
         (64, i420_shape(64, 64)),
     ]
+
+
+# ---- looks that overlap ------------------------------------------------------------------------
+
+OVERLAP = replace(LOOK, carried=2)
+
+
+def levels(look: Look) -> list[int]:
+    """Of grey pictures."""
+    return [int(planes[0, 0]) for planes in look.pictures]
+
+
+def looks_at(spec: LookSpec, times: Sequence[float], sizes: Sequence[int] = ()) -> list[Look]:
+    """At grey pictures of levels 20, 21, ... with these stamps; their sides, 32 by default."""
+    sampler = Sampler(spec)
+    sides = [*sizes, *(32 for _ in times)]
+    found = [
+        look
+        for index, time in enumerate(times)
+        for look in sampler.take(grey(index, 20 + index, side=sides[index]), time)
+    ]
+    return [*found, *sampler.rest()]
+
+
+def test_a_look_begins_with_the_newest_pictures_of_the_one_before() -> None:
+    looks = looks_at(OVERLAP, [0.0, 0.5, 1.0, 1.5, 2.0, 2.5])
+    assert [levels(look) for look in looks] == [
+        [20, 20, 20, 21],
+        [20, 21, 22, 23],
+        [22, 23, 24, 25],
+    ]
+    assert [[int(p[0, 0]) for p in look.fresh] for look in looks] == [[20, 21], [22, 23], [24, 25]]
+
+
+def test_more_may_be_carried_than_a_turn_has() -> None:
+    looks = looks_at(replace(LOOK, carried=3), [0.0, 0.5, 1.0, 1.5, 2.0, 2.5])
+    assert levels(looks[2]) == [21, 22, 23, 24, 25]
+    assert levels(looks[1]) == [20, 20, 21, 22, 23]
+
+
+def test_nothing_is_carried_over_a_gap_or_into_another_size() -> None:
+    looks = looks_at(OVERLAP, [0.0, 0.5, 3.0, 3.5, 4.0, 4.5])
+    assert [levels(look) for look in looks] == [
+        [20, 20, 20, 21],
+        [22, 22, 22, 22],  # not waited for: the source seems slow
+        [23, 23, 23, 23],
+        [23, 23, 24, 25],
+    ]
+    spec = LookSpec(factor=16, min_pixels=256, max_pixels=64 * 64, carried=2)
+    looks = looks_at(spec, [0.0, 0.5, 1.0, 1.5], [32, 32, 64, 64])
+    assert [levels(look) for look in looks] == [[20, 20, 20, 21], [22, 22, 22, 23]]
+
+
+def test_a_slow_source_carries_the_pictures_that_stood_in() -> None:
+    looks = looks_at(OVERLAP, [0.2, 1.2, 2.2])
+    assert [levels(look) for look in looks] == [
+        [20, 20, 20, 20],
+        [20, 20, 21, 21],
+        [21, 21, 22, 22],
+    ]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    gaps=st.lists(st.floats(0.01, 2.5), max_size=40),
+    sides=st.lists(st.sampled_from([32, 64]), min_size=40, max_size=40),
+    carried=st.integers(0, 4),
+)
+def test_overlap_changes_nothing_but_what_a_look_begins_with(
+    gaps: list[float], sides: list[int], carried: int
+) -> None:
+    times = np.cumsum(gaps).tolist()
+    spec = LookSpec(factor=16, min_pixels=256, max_pixels=64 * 64)
+    plain = looks_at(spec, times, sides)
+    looks = looks_at(replace(spec, carried=carried), times, sides)
+    assert [(k.second, k.end, k.width) for k in looks] == [
+        (k.second, k.end, k.width) for k in plain
+    ]
+    for index, (look, own) in enumerate(zip(looks, plain, strict=True)):
+        assert all((a == b).all() for a, b in zip(look.fresh, own.pictures, strict=True))
+        shown = levels(look)
+        assert len(shown) == carried + spec.frames and shown == sorted(shown)
+        before = looks[index - 1] if index else None
+        if before is None or before.second != look.second - 1 or before.width != look.width:
+            assert shown[:carried] == shown[carried : carried + 1] * carried
+        elif carried:
+            assert shown[:carried] == levels(before)[-carried:]
 
 
 def test_what_was_begun_is_given_at_the_end() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,6 +55,16 @@ def test_what_stopped_is_looked_at_for_a_while() -> None:
     places = [10, 20, 30, 30, 30, 30, 30, 40, 40, 40, 40]
     passed = [gate.passes(look(float(n), scene(at), scene(at))) for n, at in enumerate(places)]
     assert [n for n, p in enumerate(passed) if not p] == [5, 6, 10]
+
+
+def test_pictures_that_a_look_begins_with_were_judged_before() -> None:
+    gate = ChangeGate(GateRule(every=100.0, settle=0))
+    places = [10, 30, 30, 30]
+    looks = [
+        look(float(n), *map(scene, (places[max(0, n - 1)], at))) for n, at in enumerate(places)
+    ]
+    passed = [gate.passes(replace(look, carried=1)) for look in looks]
+    assert passed == [True, True, False, False]
 
 
 def test_noise_is_no_change_but_a_small_thing_that_moves_is() -> None:
