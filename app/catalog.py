@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
 
 from .. import assets
+from ..models.released import RELEASED, Released, folder_of
+from . import hub_lock, hub_pull, hub_verify, weights
 from .errors import CallError, CommandError
+from .hub_pull import Wish, size_text
+from .hub_verify import Finding
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
-    """One model that `--model` takes.
+class Shipped:
+    """One model that comes with the package.
 
     Attributes:
         name: as written on the command line.
         about: one line on what it does.
-        prefixes: its shipped files are those of the manifest that start with one of these.
+        prefixes: its files are those of the manifest that start with one of these.
         option: where its name is given.
     """
 
@@ -30,74 +40,158 @@ class Model:
         return tuple(asset for name, asset in found if name.startswith(self.prefixes))
 
 
-MODELS = (
-    Model(
+SHIPPED = (
+    Shipped(
         "tiny",
         "restyles video on a CPU; learned a fixed set of looks; shipped",
         ("tiny_video", "tiny_prompts"),
     ),
-    Model("passthrough", "returns every picture unchanged; tests transport"),
-    Model(
+    Shipped("passthrough", "returns every picture unchanged; tests transport"),
+    Shipped(
         "tiny", "tells what happens and answers questions on a CPU; shipped", ("tiny_vl",), "--vlm"
     ),
 )
 
 
-def show(as_json: bool) -> None:
-    """Print the models and their files."""
+def show(models: Path, as_json: bool) -> None:
+    """Print the models and what each is made of.
+
+    Args:
+        models: the folder of all pulled models.
+    """
     if as_json:
-        rows = [
-            {
-                "name": m.name,
-                "option": m.option,
-                "about": m.about,
-                "files": [asdict(a) for a in m.files()],
-            }
-            for m in MODELS
-        ]
+        rows = [_shipped_row(m) for m in SHIPPED]
+        rows += [_released_row(m, models) for m in RELEASED.values()]
         print(json.dumps(rows, indent=2))
         return
-    for model in MODELS:
-        print(f"{f'{model.option} {model.name}':<20} {model.about}")
-        for asset in model.files():
-            print(f"{'':<20} {asset.name}  {asset.bytes / 1e6:.1f} MB  {asset.licence}")
+    for shipped in SHIPPED:
+        print(f"{f'{shipped.option} {shipped.name}':<27} {shipped.about}")
+        for asset in shipped.files():
+            print(f"{'':<27} {asset.name}  {size_text(asset.bytes)}  {asset.licence}")
+    for model in RELEASED.values():
+        print("\n".join(_lines(model, models)))
+    print("Sizes and licences are as publicly recorded; `pull` asks the hub again and shows them.")
 
 
-def pull(name: str) -> None:
-    """Fetch a model's weights from the hub.
+def _lines(model: Released, models: Path) -> Iterator[str]:
+    folder = folder_of(model.name, models)
+    yield f"{_option(model):<27} {model.about}; {hub_lock.state(model, folder)}"
+    for part in model.parts:
+        doubt = "" if part.verified else "  (not confirmed)"
+        size = size_text(part.bytes)
+        yield f"{'':<27} {part.role:<12} {part.repo}  {size}  {part.licence}{doubt}"
+
+
+def _option(model: Released) -> str:
+    if not model.runs:
+        return f"--vlm {model.name}"
+    own = model.runs == model.name
+    return f"--model {model.name}" if own else f"--weights {model.name}"
+
+
+def _shipped_row(model: Shipped) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "option": model.option,
+        "about": model.about,
+        "state": "shipped",
+        "files": [asdict(asset) for asset in model.files()],
+    }
+
+
+def _released_row(model: Released, models: Path) -> dict[str, Any]:
+    folder = folder_of(model.name, models)
+    option, _, _ = _option(model).partition(" ")
+    return {
+        "name": model.name,
+        "option": option,
+        "model": model.runs,
+        "about": model.about,
+        "state": hub_lock.state(model, folder),
+        "folder": str(folder),
+        "bytes": model.bytes,
+        "parts": [asdict(part) for part in model.parts],
+    }
+
+
+def pull(name: str, models: Path, source: Path | None, revision: str, agreed: bool) -> None:
+    """Fetch a model's weights.
+
+    Args:
+        source: a local folder to take them from, or None for the hub.
+        revision: of the hub's repositories; "" for the newest.
+        agreed: licence and size need no question.
 
     Raises:
-        CallError: the model needs no download, or there is no such model.
+        CallError: the model needs no download, there is no such model, or nobody agreed.
+        CommandError: it failed; the message says what to do.
     """
-    if any(model.name == name for model in MODELS):
+    if any(model.name == name for model in SHIPPED):
         raise CallError(f"{name} comes with millrace and needs no download; run it at once")
-    known = ", ".join(dict.fromkeys(model.name for model in MODELS))
-    raise CallError(
-        f"{name}: no such model. This version runs {known}, which need no download; "
-        "larger models come with later versions"
-    )
+    model = weights.named(name)
+    if source is not None and not source.is_dir():
+        raise CallError(f"--from {source} is no folder")
+    if source is not None and revision:
+        raise CallError("--revision is of the hub's repositories; it does not go with --from")
+    wish = Wish(model, models, source, revision, agreed)
+    hub_pull.pull(wish, _confirm if sys.stdin.isatty() else None)
 
 
-def verify(as_json: bool) -> None:
-    """Compare every shipped file with the manifest.
+def _confirm(question: str) -> bool:
+    return typer.confirm(question)
+
+
+def verify(name: str | None, models: Path, as_json: bool) -> None:
+    """Look at every file of a model: there, unaltered, of the right architecture.
+
+    Args:
+        name: which model; None for what is shipped and all that is pulled.
 
     Raises:
-        CommandError: a file is missing or altered; every such file is named.
+        CallError: there is no such model.
+        CommandError: something is wrong; all of it is named.
     """
-    broken: dict[str, str] = {}
+    found: dict[str, Finding] = {}
+    for finding in _findings(name, models):
+        found[finding.what] = finding
+        if not as_json:
+            note = finding.fault or finding.note
+            print(f"{'FAULT' if finding.fault else 'ok':<6} {finding.what}{note and f'  {note}'}")
+    if as_json:
+        print(json.dumps({what: f.fault or "ok" for what, f in found.items()}, indent=2))
+    broken = [f"{what} {f.fault}" for what, f in found.items() if f.fault]
+    if broken:
+        raise CommandError("; ".join(broken))
+
+
+def _findings(name: str | None, models: Path) -> Iterator[Finding]:
+    if name is None or any(model.name == name for model in SHIPPED):
+        yield from _shipped_findings(name)
+    if name is None:
+        here: Mapping[str, Released] = {
+            model.name: model
+            for model in RELEASED.values()
+            if hub_lock.state(model, folder_of(model.name, models)) != "not pulled"
+        }
+        for model in here.values():
+            for finding in hub_verify.examine(model, folder_of(model.name, models)):
+                what = f"{model.name}/{finding.what}"
+                yield Finding(what, finding.fault, finding.note)
+    elif not any(model.name == name for model in SHIPPED):
+        model = weights.named(name)
+        yield from hub_verify.examine(model, folder_of(name, models))
+
+
+def _shipped_findings(name: str | None) -> Iterator[Finding]:
     try:
-        shipped = assets.manifest()
+        manifest = assets.manifest()
     except assets.AssetError as error:
         raise CommandError(str(error)) from error
-    for name, asset in sorted(shipped.items()):
-        try:
-            assets.verify(asset)
-        except assets.AssetError as error:
-            broken[name] = str(error)
-    if as_json:
-        print(json.dumps({name: broken.get(name, "ok") for name in sorted(shipped)}, indent=2))
-    else:
-        for name in sorted(shipped):
-            print(f"{'ALTERED' if name in broken else 'ok':<8} {name}")
-    if broken:
-        raise CommandError("; ".join(broken.values()))
+    own = {asset.name for model in SHIPPED if model.name == name for asset in model.files()}
+    for file, asset in sorted(manifest.items()):
+        if name is None or file in own:
+            try:
+                assets.verify(asset)
+                yield Finding(file)
+            except assets.AssetError as error:
+                yield Finding(file, str(error))

@@ -214,24 +214,43 @@ def stylize(
 
 
 @models.command("list")
-def models_list(as_json: options.AsJson = False) -> None:
-    """List the models and the files that each needs."""
-    from . import catalog
+def models_list(models_dir: options.ModelsDir = None, as_json: options.AsJson = False) -> None:
+    """List the models: what each does, its parts, sizes and licences, and whether it is here."""
+    from . import catalog, weights
 
-    catalog.show(as_json)
+    catalog.show(weights.root(models_dir, os.environ), as_json)
 
 
 @models.command("pull")
-def models_pull(name: Annotated[str, typer.Argument(help="A name from `models list`.")]) -> None:
-    """Fetch a model's weights."""
-    from . import catalog
+def models_pull(
+    name: Annotated[str, typer.Argument(help="A name from `models list`.")],
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", help="Take the files from this folder, not from the hub."),
+    ] = None,
+    revision: Annotated[
+        str, typer.Option("--revision", help="Branch, tag or commit of the repositories.")
+    ] = "",
+    agreed: Annotated[
+        bool, typer.Option("--yes", "-y", help="Agree to licence and size without a question.")
+    ] = False,
+    models_dir: options.ModelsDir = None,
+) -> None:
+    """Fetch a model's weights; goes on where an earlier try ended."""
+    from . import catalog, weights
 
-    catalog.pull(name)
+    catalog.pull(name, weights.root(models_dir, os.environ), source, revision, agreed)
 
 
 @models.command("verify")
-def models_verify(as_json: options.AsJson = False) -> None:
-    """Compare every shipped file with its checksum."""
-    from . import catalog
+def models_verify(
+    name: Annotated[
+        str | None, typer.Argument(help="A name from `models list`; all that is here by default.")
+    ] = None,
+    models_dir: options.ModelsDir = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Compare every file with its checksum, and its tensors with the architecture."""
+    from . import catalog, weights
 
-    catalog.verify(as_json)
+    catalog.verify(name, weights.root(models_dir, os.environ), as_json)

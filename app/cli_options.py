@@ -153,4 +153,13 @@ Settings = Annotated[
         "--set", help="Any control, as name=value. May be given again.", metavar="NAME=VALUE"
     ),
 ]
+ModelsDir = Annotated[
+    Path | None,
+    option(
+        "models",
+        "Folder of pulled models; the user's cache folder by default.",
+        "--dir",
+        metavar="FOLDER",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a machine to read.")]

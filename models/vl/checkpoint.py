@@ -180,6 +180,15 @@ def load_checkpoint(
     return model.eval()
 
 
+def check_checkpoint(folder: Path) -> VLSpec:
+    """Raise as `load_checkpoint` would for names, shapes and headers; reads no tensor."""
+    spec = read_spec(folder)
+    with torch.device("meta"):
+        model = VLModel(spec)
+    _checked(model, _files(folder), folder)
+    return spec
+
+
 def _owners(model: VLModel) -> dict[str, tuple[nn.Module, str]]:
     """The module and the attribute of each weight, by its name."""
     return {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from millrace.app import catalog, cli, doctor, machine
-from millrace.app.errors import CallError, CommandError
+from millrace.app.errors import CommandError
 
 
 def test_the_report_has_every_part_and_reads_as_text(
@@ -58,23 +58,23 @@ def test_missing_things_are_named() -> None:
         assert words in text
 
 
-def test_models_are_listed_and_verified(capsys: pytest.CaptureFixture[str]) -> None:
-    catalog.show(as_json=True)
-    assert [(row["option"], row["name"]) for row in json.loads(capsys.readouterr().out)] == [
+def test_shipped_models_are_listed_and_verified(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    catalog.show(tmp_path, as_json=True)
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["option"], row["name"]) for row in rows if row["state"] == "shipped"] == [
         ("--model", "tiny"),
         ("--model", "passthrough"),
         ("--vlm", "tiny"),
     ]
-    catalog.show(as_json=False)
+    catalog.show(tmp_path, as_json=False)
     assert "tiny" in capsys.readouterr().out
-    catalog.verify(as_json=True)
+    catalog.verify(None, tmp_path, as_json=True)
     assert json.loads(capsys.readouterr().out)["clip.mp4"] == "ok"
-
-
-@pytest.mark.parametrize("name", ["tiny", "wan2.1-1.3b"])
-def test_nothing_can_be_pulled_yet(name: str) -> None:
-    with pytest.raises(CallError, match="need no download|needs no download"):
-        catalog.pull(name)
+    catalog.verify("tiny", tmp_path, as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert found["tiny_vl.safetensors"] == "ok" and "clip.mp4" not in found
 
 
 def test_an_altered_file_fails_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,4 +84,4 @@ def test_an_altered_file_fails_the_check(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(assets, "FOLDER", tmp_path)
     monkeypatch.setattr(assets.verify, "__defaults__", (tmp_path,))
     with pytest.raises(CommandError, match="clip.mp4"):
-        catalog.verify(as_json=False)
+        catalog.verify(None, tmp_path, as_json=False)

@@ -1,0 +1,113 @@
+"""Where the weights of released models lie, and which of them a command runs with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..models.released import RELEASED, Released, folder_of
+from .errors import CallError
+from .hub_lock import state
+
+SHIPPED = ("tiny", "passthrough")
+"""Pipelines that take no weights."""
+
+
+def root(given: Path | None, environ: Mapping[str, str]) -> Path:
+    """The folder of all pulled models: the one that was named, or the user's own.
+
+    Args:
+        given: from the command line, MILLRACE_MODELS or the configuration file.
+    """
+    if given is not None:
+        return given.expanduser()
+    base = environ.get("XDG_CACHE_HOME") or environ.get("LOCALAPPDATA")
+    return (Path(base) if base else Path.home() / ".cache") / "millrace" / "models"
+
+
+def named(name: str) -> Released:
+    """A released model.
+
+    Raises:
+        CallError: there is none of this name.
+    """
+    if name in RELEASED:
+        return RELEASED[name]
+    raise CallError(f"{name}: no such model; there are {', '.join(RELEASED)}")
+
+
+def settings(
+    pipeline: str, weights: str | None, random_weights: bool, models: Path
+) -> dict[str, object]:
+    """The pipeline's settings that say where its weights come from.
+
+    Args:
+        pipeline: what was asked for with `--model`.
+        weights: a folder in the layout of a pulled model, or a pulled model's name; None for the
+            pulled model of the pipeline's own name.
+        models: the folder of all pulled models.
+
+    Raises:
+        CallError: two sources at once, weights for a model that takes none, or there are none.
+    """
+    if random_weights:
+        if weights:
+            raise CallError("--weights and --random-weights are two sources; leave one out")
+        return {"random_weights": True}
+    if weights:
+        if pipeline in SHIPPED:
+            raise CallError(f"--weights: {pipeline} takes none; name another --model")
+        return {"weights": str(_folder(weights, models))}
+    if pipeline in RELEASED:
+        return {"weights": str(pulled(RELEASED[pipeline], models))}
+    return {}
+
+
+def pulled(model: Released, models: Path) -> Path:
+    """The folder of a pulled model.
+
+    Raises:
+        CallError: it is not there, or not whole.
+    """
+    folder = folder_of(model.name, models)
+    found = state(model, folder)
+    if found in ("pulled", "own files"):
+        return folder
+    here = f"is only partly in {folder}" if found == "partly pulled" else f"is not in {models}"
+    another = " or --random-weights for its speed alone" if model.runs else ""
+    flag = "--weights FOLDER" if model.runs else "--vlm FOLDER"
+    raise CallError(
+        f"{model.name} {here}; fetch it with `millrace models pull {model.name}`, "
+        f"or name its folder with {flag}{',' if another else ''}{another}"
+    )
+
+
+def vlm(name: str, models: Path) -> str:
+    """What `--vlm` stands for: the folder of a pulled model, or just what was typed.
+
+    Raises:
+        CallError: a model of that name is known, but not pulled.
+    """
+    model = RELEASED.get(name)
+    if model is None or Path(name).exists():
+        return name
+    if model.family != "vl":
+        raise CallError(f"--vlm {name}: it draws; name it with --model")
+    return str(pulled(model, models) / "model")
+
+
+def _folder(weights: str, models: Path) -> Path:
+    folder = Path(weights).expanduser()
+    if folder.is_dir():
+        return folder.resolve()
+    if weights in RELEASED:
+        return pulled(RELEASED[weights], models)
+    if folder.exists():
+        raise CallError(
+            f"--weights {weights} is a file; name the folder with the parts of the model in "
+            "folders of their own (see docs/models.md)"
+        )
+    raise CallError(
+        f"--weights {weights}: there is no such folder, and no released model is called so "
+        f"({', '.join(name for name, model in RELEASED.items() if model.runs)})"
+    )

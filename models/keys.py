@@ -1,0 +1,124 @@
+"""Whether the files of a released model are what they should be, told from their tables of names
+and shapes: no tensor is read, so a model of any size takes seconds and no memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .checkpoints import check_causal_wan, open_source
+from .loaders import Shape, WeightsError, differences
+from .released import Released
+from .specs import TAEHV_WAN21, WAN_1_3B, WAN_14B, WAN_VAE, DiTSpec
+from .taehv import TAEHV, TGrow
+from .vl.checkpoint import check_checkpoint
+from .wan_sizes import dit_sizes, vae_sizes
+from .wan_vae import WanVAE
+
+WAN_SPECS: Mapping[str, DiTSpec] = {"wan2.1-1.3b": WAN_1_3B, "wan2.1-14b": WAN_14B}
+
+Note = tuple[str, str]
+"""A part's role, and what is worth knowing about it."""
+
+
+def check(model: Released, folder: Path) -> Iterator[Note]:
+    """Look at each part of a model, and tell what was found as it goes.
+
+    Args:
+        folder: with the parts in folders by role.
+
+    Raises:
+        FileNotFoundError: a part is missing; the message says which and what to do.
+        WeightsError: a file is damaged, or of another model; names the file and what differs.
+    """
+    checks: Mapping[str, Callable[[Released, Path], Iterator[Note]]] = {
+        "wan": _wan,
+        "sd": _sd,
+        "vl": _vl,
+    }
+    try:
+        yield from checks[model.family](model, folder)
+    except (FileNotFoundError, WeightsError):
+        raise
+    except ValueError as error:
+        raise WeightsError(str(error)) from error
+
+
+def _wan(model: Released, folder: Path) -> Iterator[Note]:
+    named = WAN_SPECS[model.spec]
+    spec = dit_sizes(folder, named)
+    check_causal_wan(spec, folder / "dit")
+    yield "dit", f"width {spec.dim} with {spec.layers} blocks"
+    if spec != named:
+        yield "config", f"sizes of its own, not those of {model.spec}"
+    vae = open_source(folder / "vae")
+    with torch.device("meta"):
+        coder = WanVAE(vae_sizes(vae.shapes, WAN_VAE))
+    _compare("WanVAE", coder, vae.shapes, vae.origin)
+    yield "vae", f"width {coder.spec.width}"
+    tiny = open_source(folder / "taehv")
+    with torch.device("meta"):
+        small = TAEHV(TAEHV_WAN21)
+    _compare("TAEHV", small, _fitted(small, tiny.shapes), tiny.origin)
+    yield "taehv", f"{len(tiny.shapes)} tensors"
+    text = open_source(folder / "text_encoder")
+    yield "text_encoder", f"{len(text.shapes)} tensors"
+    yield from _words(folder / "tokenizer", ("tokenizer.json", "tokenizer_config.json"))
+
+
+def _fitted(module: TAEHV, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
+    """Shapes as `taehv.fit_released` leaves them: of a stage that makes fewer frames than the
+    released network, the last rows are taken."""
+    fitted = dict(shapes)
+    for name, layer in module.named_modules():
+        key = f"{name}.conv.weight"
+        if isinstance(layer, TGrow) and key in fitted:
+            rows = min(fitted[key][0], len(layer.conv.weight))
+            fitted[key] = (rows, *fitted[key][1:])
+    return fitted
+
+
+def _sd(model: Released, folder: Path) -> Iterator[Note]:
+    for role in ("unet", "vae", "text_encoder"):
+        _config(folder / role / "config.json")
+        found = open_source(folder / role)
+        yield role, f"{len(found.shapes)} tensors"
+    yield from _words(folder / "tokenizer", ("vocab.json",))
+    if "lora" in model.roles:
+        lora = open_source(folder / "lora")
+        yield "lora", f"{len(lora.shapes)} tensors"
+
+
+def _vl(model: Released, folder: Path) -> Iterator[Note]:
+    spec = check_checkpoint(folder / "model")
+    yield "model", f"{spec.name}, {spec.text.layers} layers"
+
+
+def _compare(what: str, module: nn.Module, shapes: Mapping[str, Shape], origin: str) -> None:
+    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    told = differences(expected, shapes)
+    if told:
+        raise WeightsError(f"{origin} does not fit {what}: {told}")
+
+
+def _words(folder: Path, files: tuple[str, ...]) -> Iterator[Note]:
+    for name in files:
+        _config(folder / name)
+    yield "tokenizer", ", ".join(files)
+
+
+def _config(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path} is not there; pull the model again") from error
+    except ValueError as error:
+        raise WeightsError(f"{path}: cannot be read ({error}); pull the model again") from error
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path}: holds no settings; pull the model again")
+    return content
