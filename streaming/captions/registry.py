@@ -38,6 +38,8 @@ PINNED = 256
 """Tokens of an opening with a long standing wish."""
 FORK_WORDS = 512
 """Tokens of a question, those before it, an answer, and the alerts of a turn."""
+AROUND, TINY_AROUND = 32, 4
+"""Words of a turn beside its caption: Qwen2.5-VL's marks and times, the embedded model's stamps."""
 TINY_GATE = GateRule(every=5.0)
 TINY_SPEAK = SpeakRule(begin=1.0, go_on=0.0)
 TINY_ALERT = AlertRule()
@@ -140,7 +142,7 @@ def tiny_around(
         look=look_of(spec.vision),
         policies=OFFERED,
     )
-    slots = slots_for(TINY_SIZES, spec, text, options.max_sessions)
+    slots = slots_for(TINY_SIZES, spec, text, options.max_sessions, TINY_AROUND)
     return CaptionModel(
         StreamingVL(model, slots),
         TinyDialect(),
@@ -264,14 +266,22 @@ def memories(sizes: MemorySizes, device: str) -> MemoryFactory:
     return _Named(sizes, device)
 
 
-def slots_for(sizes: MemorySizes, spec: VLSpec, text: TextRule, viewers: int) -> int:
+def slots_for(
+    sizes: MemorySizes, spec: VLSpec, text: TextRule, viewers: int, around: int = AROUND
+) -> int:
     """Tokens that an arena must hold for so many viewers: what their streams keep, and as much
-    again for forks, which copy what moves when memories are put between."""
+    again for forks, which hold what the streams let go meanwhile. A fork has of its own what comes
+    back, copies of what stood before that and moves (all but pictures: those in the cache are
+    younger than whatever comes back), the question and the answer.
+
+    Args:
+        around: words of a turn beside its caption.
+    """
     vision = spec.vision.max_pixels // spec.vision.factor**2
-    around = 32  # the words around pictures and captions
-    kept = sizes.window.bound(PINNED, text.caption_tokens + around, vision)
-    recalled = max(sizes.timed.tokens, sizes.retrieval.tokens)
-    fork = recalled + text.answer_tokens + FORK_WORDS
+    words = text.caption_tokens + around
+    kept = sizes.window.bound(PINNED, words, vision)
+    moved = sizes.window.bound(PINNED, words, 0)
+    fork = sizes.recalled + moved + text.answer_tokens + FORK_WORDS
     return viewers * (2 * kept + MAX_ANSWERING * fork)
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from millrace.models.vl import keeping
 from millrace.models.vl.memory.archive import Entry
+from millrace.models.vl.memory.asking import prepare
 from millrace.models.vl.memory.groups import GroupPositions
 from millrace.models.vl.memory.policies import policy_named
 from millrace.models.vl.memory.policy import Cue, Memory
@@ -187,6 +188,30 @@ def test_the_same_turns_leave_the_same_memory(name: str) -> None:
         assert torch.equal(first, second)
     found, again = one.ask((20.0, 25.0))[0], other.ask((20.0, 25.0))[0]
     assert [_name(item) for item in found] == [_name(item) for item in again]
+
+
+@policies
+@pytest.mark.parametrize("narrowed", [False, True])
+def test_a_question_takes_what_comes_back_and_what_stands_before_it(
+    name: str, narrowed: bool
+) -> None:
+    """The arena has room for the stream, one turn, what a fork reads of its own, and copies of all
+    that is kept but pictures (`slots_for` counts on it)."""
+    moved = SIZES.window.bound(PINNED, WORDS, 0)
+    life = Life(name, slots=BOUND + WORDS + VISION + FORK + moved)
+    for number, _ in enumerate(life.live(60)):
+        for back in (1, 3, 12, 25):
+            if number % 4 or number < back:
+                continue
+            span = (float(number - back), float(number - back + 2))
+            if narrowed:
+                fork = life.reader.fork(life.stream)
+                words = [Words("question", (11, 12, 13, 14))]
+                prepare(life.reader, fork, life.memory, words, float(number), span)
+                life.reader.append([(fork, [*words, *words, *words])])
+            else:
+                fork = life.ask(span)[1]
+            life.reader.close(fork)
 
 
 def _name(item: Entry | Pictures) -> tuple[str, int, float]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from caption_fakes import fake_model
 from fakes import make_frames
-from millrace.models.vl.memory.sizes import TINY_SIZES
+from millrace.models.vl.memory.sizes import RELEASED_SIZES, TINY_SIZES
 from millrace.models.vl.specs import TINY_VL
 from millrace.streaming.captions import registry
 from millrace.streaming.captions.host import CaptionConfig, CaptionOptions, CaptionRefused
@@ -101,6 +101,8 @@ def test_random_weights_say_that_they_are_random() -> None:
 
 
 def test_an_arena_grows_with_its_viewers() -> None:
+    for sizes in (TINY_SIZES, RELEASED_SIZES):
+        assert slots_for(sizes, TINY_VL, TextRule(), 1) >= 2 * sizes.recalled
     one, four = (slots_for(TINY_SIZES, TINY_VL, TextRule(), n) for n in (1, 4))
     assert four == 4 * one
     assert token_bytes(TINY_VL.text, "float32") == 3 * 4 * 2 * 32 * 4
