@@ -13,8 +13,7 @@ class Dialect(Protocol):
     speaks or says `silence`; then a footer."""
 
     silence: tuple[int, ...]
-    """What the model says when there is nothing to say; also ends a caption where it must. Whoever
-    runs a silent turn gives it these words, then the footer."""
+    """What the model says when there is nothing to say; also ends a caption where it must."""
     stop: frozenset[int]
     """Any of these ends a caption or an answer; none of them is shown."""
     yes: int
@@ -37,7 +36,8 @@ class Dialect(Protocol):
         ...
 
     def footer(self, number: int, second: float, silent: bool) -> list[Words]:
-        """What ends a turn after the caption (`silent`: after the words of `silence`)."""
+        """What ends a turn after the caption (`silent`: after the words of `silence`); see
+        `ending`, which is what to call."""
         ...
 
     def question(self, text: str, now: float, span: tuple[float, float] | None) -> list[Words]:
@@ -52,3 +52,11 @@ class Dialect(Protocol):
     def alert(self, condition: str, now: float) -> list[Words]:
         """ "Tell me when ...": up to where the model says `yes` or `no`."""
         ...
+
+
+def ending(dialect: Dialect, number: int, second: float, silent: bool) -> list[Words]:
+    """What ends a turn, whoever runs it: the footer, and before it, where the model did not speak,
+    its silence. That is a part of the footer and no caption: nothing was said that a memory could
+    keep when the turn leaves."""
+    said = [Words("footer", dialect.silence, number, second)] if silent else []
+    return [*said, *dialect.footer(number, second, silent)]

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from ...kernels.color import i420_to_rgb
 from ...models.vl.arena import ArenaFull
-from ...models.vl.segments import Pictures, Words
+from ...models.vl.dialect import ending
+from ...models.vl.segments import Pictures
 from ..clock import Clock
 from .alerts import Alert
 from .answering import Answering
@@ -306,9 +307,7 @@ class CaptionEngine:
     def _end_turn(self, viewer: Viewer, silent: bool) -> None:
         turn, viewer.turn = viewer.turn, None
         assert turn is not None
-        number, second, dialect = turn.number, turn.look.second, self.model.dialect
-        said = [Words("footer", dialect.silence, number, second)] if silent else []
-        viewer.owed = [*said, *dialect.footer(number, second, silent)]
+        viewer.owed = ending(self.model.dialect, turn.number, turn.look.second, silent)
         viewer.ring = True
         forget(self.model.reader, viewer)
         now = self._clock.now()
