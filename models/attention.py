@@ -22,6 +22,7 @@ from ..kernels import (
 from .layers import Linear, RMSNorm
 from .ring import KVRing, RingView, wide
 from .specs import DiTSpec, RingSpec
+from .windows import Windows
 
 
 def rotation(spec: DiTSpec, grid: tuple[int, int], positions: Tensor, dtype: torch.dtype) -> Tensor:
@@ -68,11 +69,15 @@ class RingMemory:
 
 @dataclass(frozen=True, slots=True)
 class OwnMemory:
-    """No past: a chunk sees itself only."""
+    """No past: a chunk sees itself only, all of it or within windows."""
 
     rotation: Tensor
+    windows: Windows | None = None
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        if self.windows is not None:
+            boxes = (self.windows.split(part, layer) for part in (query, key, value))
+            return self.windows.join(attention(*boxes), layer)
         out = attention(query.flatten(1, 2), key.flatten(1, 2), value.flatten(1, 2))
         return out.reshape(query.shape)
 
@@ -184,8 +189,11 @@ class CrossAttention(_Projections):
     def forward(self, x: Tensor, key: Tensor, value: Tensor, residual: Tensor) -> Tensor:
         """x, residual [rows, frames, tokens, dim] -> residual + attention, the same shape.
 
-        All positions of the prompt count, padding too.
+        All positions of the prompt count, padding too. A prompt has one row for each row of x, or
+        one for each of its frames.
         """
         query, out = (self.q.weight, self.q.bias), (self.o.weight, self.o.bias)
-        norm = self.norm_q
-        return prompt_attention(x, residual, query, norm.weight, norm.eps, key, value, out)
+        norm, shape = self.norm_q, x.shape
+        x, residual = (part.reshape(len(key), -1, *shape[2:]) for part in (x, residual))
+        seen = prompt_attention(x, residual, query, norm.weight, norm.eps, key, value, out)
+        return seen.view(shape)

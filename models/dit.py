@@ -23,6 +23,7 @@ from .layers import Linear, Stem, Tail, sinusoid
 from .ring import KVRing, RingView
 from .specs import DiTSpec
 from .state import State, row_tensor
+from .windows import Windows
 
 
 @dataclass(eq=False)
@@ -193,6 +194,7 @@ class CausalDiT(nn.Module):
         """
         memory: Memory
         if cache:
+            assert self.spec.windows is None, "a ring knows no windows; they are for buffers"
             view = view or state.ring.view(x.shape[1], first)
             turn = rotation(self.spec, state.grid, view.positions, x.dtype)
             memory = RingMemory(state.ring, view, mask, turn)
@@ -237,9 +239,27 @@ class CausalDiT(nn.Module):
         memory = clip_memory(self.spec, frames, chunk, keep, turn)
         return self._run(x, t, self.read(context), memory, cond)
 
+    def forward_buffer(self, x: Tensor, t: Tensor, prompt: Reading) -> Tensor:
+        """Frames that all see one another and nothing else, differentiable: a moving buffer.
+
+        Args:
+            x: [rows, frames, in_channels, height, width]; every frame has its own noise level.
+            t: [rows, frames].
+            prompt: from `read`, of one row for each row of x or for each of its frames.
+
+        Returns:
+            [rows, frames, out_channels, height, width].
+        """
+        height, width = x.shape[-2:]
+        self.spec.tokens(height, width)
+        grid = (height // self.spec.patch[1], width // self.spec.patch[2])
+        return self._run(x, t, prompt, self._own_memory(x, grid), None)
+
     def _own_memory(self, x: Tensor, grid: tuple[int, int]) -> OwnMemory:
-        index = torch.arange(x.shape[1], device=x.device)[None]
-        return OwnMemory(rotation(self.spec, grid, index, x.dtype))
+        index, wanted = torch.arange(x.shape[1], device=x.device)[None], self.spec.windows
+        turn = rotation(self.spec, grid, index, x.dtype)
+        windows = None if wanted is None else Windows.fitted((x.shape[1], *grid), wanted)
+        return OwnMemory(turn, windows)
 
     def _run(
         self,
@@ -253,7 +273,9 @@ class CausalDiT(nn.Module):
             raise ValueError(f"this model takes a condition of {self.spec.cond_channels} channels")
         time = self.time_embedding(sinusoid(t, self.spec.freq_dim).to(x.dtype))
         modulation = self.time_projection(time).unflatten(-1, (6, -1))
-        film = functional.silu(time + prompt.pooled[:, None]).flatten(0, 1)
+        # One prompt a row, or one a frame.
+        pooled = prompt.pooled.view(len(x), -1, self.spec.dim)
+        film = functional.silu(time + pooled).flatten(0, 1)
         steering = Steering(time, modulation, film, prompt)
         image = x.flatten(0, 1)
         if cond is not None:
