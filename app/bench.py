@@ -255,6 +255,10 @@ def _in_browser(plan: Plan) -> Outcome:
         "--threads", str(options.threads), "--size", f"{options.width}x{options.height}",
         "--fps", str(plan.open_fps or options.fps),
     ]  # fmt: skip
+    if options.settings.get("random_weights"):
+        arguments.append("--random-weights")
+    elif folder := options.settings.get("weights"):
+        arguments += ["--weights", str(folder)]
     runs = []
     for steps in plan.steps or (None,):
         changes = {name: _guess(text) for name, text in plan.controls.items()}

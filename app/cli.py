@@ -1,7 +1,7 @@
 """The `millrace` command: says what can be asked and hands each question on.
 
-Nothing heavy is imported before a command runs, so that `--help` answers at once. This module alone
-reads the environment.
+Nothing heavy is imported before a command runs, so that `--help` answers at once. The modules
+`cli*` alone read the environment.
 """
 
 from __future__ import annotations
@@ -110,6 +110,8 @@ def serve(
     port: Port = 7860,
     token: Token = "",
     pipeline: options.Pipeline = "tiny",
+    weights: options.Weights = None,
+    random_weights: options.RandomWeights = False,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     threads: options.Threads = 0,
@@ -129,6 +131,7 @@ def serve(
     from ..streaming.captions.host import CaptionOptions
     from ..streaming.config import Options
     from . import launch
+    from .weights import settings as weight_settings
 
     width, height = options.parse_size(size or "256x256")
     asked = Options(
@@ -142,6 +145,7 @@ def serve(
         max_sessions=max_sessions,
         devices=options.parse_devices(devices),
         queue=queue,
+        settings=weight_settings(pipeline, weights, random_weights, os.environ),
     )
     server = launch.settings(host, port, token, asked, ice_server or [], users)
     teller = CaptionOptions(vlm, device, dtype, max_sessions=max_sessions) if captions else None
@@ -179,6 +183,8 @@ def stylize(
         typer.Option("--size", help="Scale to this and cut the overhang.", metavar="WxH"),
     ] = None,
     pipeline: options.Pipeline = "tiny",
+    weights: options.Weights = None,
+    random_weights: options.RandomWeights = False,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     threads: options.Threads = 0,
@@ -197,12 +203,20 @@ def stylize(
     """Restyle a file; OUT is replaced only when all of it is done."""
     from ..streaming.config import Options
     from . import stylize as command
+    from .weights import settings as weight_settings
 
     given = {"prompt": prompt, "strength": strength, "steps": steps, "seed": seed}
     job = command.Job(
         source=source,
         target=target,
-        options=Options(pipeline, device, dtype, threads, max_sessions=1),
+        options=Options(
+            pipeline,
+            device,
+            dtype,
+            threads,
+            max_sessions=1,
+            settings=weight_settings(pipeline, weights, random_weights, os.environ),
+        ),
         size=options.parse_size(size) if size else None,
         controls={name: value for name, value in given.items() if value is not None},
         texts=options.parse_settings(settings or []),

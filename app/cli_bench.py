@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -42,10 +43,6 @@ Deadline = Annotated[
 ]
 Sessions = Annotated[
     int, typer.Option("--sessions", min=1, max=1024, help="Viewers at the same time.")
-]
-RandomWeights = Annotated[
-    bool,
-    typer.Option("--random-weights", help="The model's speed without its weights or looks."),
 ]
 Report = Annotated[
     str | None,
@@ -120,7 +117,8 @@ def bench(
     dtype: options.Dtype = "auto",
     threads: options.Threads = 0,
     settings: options.Settings = None,
-    random_weights: RandomWeights = False,
+    weights: options.Weights = None,
+    random_weights: options.RandomWeights = False,
     report: Report = None,
     trace: Trace = None,
     browser: Browser = False,
@@ -177,6 +175,7 @@ def _simulate(asked: Mapping[str, Any]) -> None:
 def _measure(asked: Mapping[str, Any]) -> None:
     from ..streaming.config import Options
     from . import bench as command
+    from .weights import settings as weight_settings
 
     width, height = options.parse_size(asked["size"] or "256x256")
     loop = not any(asked[mode] for mode in ("arrivals", "capacity", "separate", "webrtc"))
@@ -185,7 +184,9 @@ def _measure(asked: Mapping[str, Any]) -> None:
         width=width,
         height=height,
         max_sessions=asked["sessions"],
-        settings={"random_weights": True} if asked["random_weights"] else {},
+        settings=weight_settings(
+            asked["pipeline"], asked["weights"], asked["random_weights"], os.environ
+        ),
     )
     same = (
         "sessions", "browser", "report", "capacity", "separate", "webrtc", "captions", "vlm",

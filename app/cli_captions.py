@@ -5,6 +5,7 @@ Nothing heavy is imported before one runs.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -14,14 +15,24 @@ from . import cli_options as options
 from .errors import CallError
 
 Source = Annotated[Path, typer.Argument(metavar="IN", help="A video.")]
+
+
+def _vlm(name: str) -> str:
+    """A pulled model's name as its folder, and everything else as it is."""
+    from . import weights
+
+    return weights.vlm(name, os.environ)
+
+
 Vlm = Annotated[
     str,
     options.option(
         "vlm",
-        "What tells: tiny (shipped), a folder with a released checkpoint, its hub id, or your own "
-        "as module:function.",
+        "What tells: tiny (shipped), the name of a pulled model, a folder with a released "
+        "checkpoint, its hub id, or your own as module:function.",
         "--vlm",
         metavar="NAME|PATH",
+        callback=_vlm,
     ),
 ]
 Wish = Annotated[str, typer.Option("--wish", help="A standing wish, as 'tell about colours'.")]

@@ -162,4 +162,18 @@ ModelsDir = Annotated[
         metavar="FOLDER",
     ),
 ]
+Weights = Annotated[
+    str | None,
+    option(
+        "weights",
+        "The model's weights: a folder, or the name of a pulled model. By default what was pulled "
+        "under the name of the model.",
+        "--weights",
+        metavar="FOLDER|NAME",
+    ),
+]
+RandomWeights = Annotated[
+    bool,
+    typer.Option("--random-weights", help="The model's speed without its weights or looks."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a machine to read.")]

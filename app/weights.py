@@ -17,10 +17,10 @@ def root(given: Path | None, environ: Mapping[str, str]) -> Path:
     """The folder of all pulled models: the one that was named, or the user's own.
 
     Args:
-        given: from the command line, MILLRACE_MODELS or the configuration file.
+        given: on the command line; None for MILLRACE_MODELS, else the user's cache folder.
     """
-    if given is not None:
-        return given.expanduser()
+    if given is not None or environ.get("MILLRACE_MODELS"):
+        return (given or Path(environ["MILLRACE_MODELS"])).expanduser()
     base = environ.get("XDG_CACHE_HOME") or environ.get("LOCALAPPDATA")
     return (Path(base) if base else Path.home() / ".cache") / "millrace" / "models"
 
@@ -37,7 +37,7 @@ def named(name: str) -> Released:
 
 
 def settings(
-    pipeline: str, weights: str | None, random_weights: bool, models: Path
+    pipeline: str, weights: str | None, random_weights: bool, environ: Mapping[str, str]
 ) -> dict[str, object]:
     """The pipeline's settings that say where its weights come from.
 
@@ -45,7 +45,7 @@ def settings(
         pipeline: what was asked for with `--model`.
         weights: a folder in the layout of a pulled model, or a pulled model's name; None for the
             pulled model of the pipeline's own name.
-        models: the folder of all pulled models.
+        environ: says where pulled models lie.
 
     Raises:
         CallError: two sources at once, weights for a model that takes none, or there are none.
@@ -54,6 +54,7 @@ def settings(
         if weights:
             raise CallError("--weights and --random-weights are two sources; leave one out")
         return {"random_weights": True}
+    models = root(None, environ)
     if weights:
         if pipeline in SHIPPED:
             raise CallError(f"--weights: {pipeline} takes none; name another --model")
@@ -82,7 +83,7 @@ def pulled(model: Released, models: Path) -> Path:
     )
 
 
-def vlm(name: str, models: Path) -> str:
+def vlm(name: str, environ: Mapping[str, str]) -> str:
     """What `--vlm` stands for: the folder of a pulled model, or just what was typed.
 
     Raises:
@@ -93,7 +94,7 @@ def vlm(name: str, models: Path) -> str:
         return name
     if model.family != "vl":
         raise CallError(f"--vlm {name}: it draws; name it with --model")
-    return str(pulled(model, models) / "model")
+    return str(pulled(model, root(None, environ)) / "model")
 
 
 def _folder(weights: str, models: Path) -> Path:
