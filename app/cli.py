@@ -112,6 +112,7 @@ def serve(
     pipeline: options.Pipeline = "tiny",
     weights: options.Weights = None,
     random_weights: options.RandomWeights = False,
+    loading: options.Loading = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     threads: options.Threads = 0,
@@ -145,7 +146,7 @@ def serve(
         max_sessions=max_sessions,
         devices=options.parse_devices(devices),
         queue=queue,
-        settings=weight_settings(pipeline, weights, random_weights, os.environ),
+        settings=weight_settings(pipeline, weights, random_weights, loading, os.environ),
     )
     server = launch.settings(host, port, token, asked, ice_server or [], users)
     teller = CaptionOptions(vlm, device, dtype, max_sessions=max_sessions) if captions else None
@@ -185,6 +186,7 @@ def stylize(
     pipeline: options.Pipeline = "tiny",
     weights: options.Weights = None,
     random_weights: options.RandomWeights = False,
+    loading: options.Loading = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     threads: options.Threads = 0,
@@ -215,7 +217,7 @@ def stylize(
             dtype,
             threads,
             max_sessions=1,
-            settings=weight_settings(pipeline, weights, random_weights, os.environ),
+            settings=weight_settings(pipeline, weights, random_weights, loading, os.environ),
         ),
         size=options.parse_size(size) if size else None,
         controls={name: value for name, value in given.items() if value is not None},

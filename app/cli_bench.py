@@ -119,6 +119,7 @@ def bench(
     settings: options.Settings = None,
     weights: options.Weights = None,
     random_weights: options.RandomWeights = False,
+    loading: options.Loading = None,
     report: Report = None,
     trace: Trace = None,
     browser: Browser = False,
@@ -185,7 +186,11 @@ def _measure(asked: Mapping[str, Any]) -> None:
         height=height,
         max_sessions=asked["sessions"],
         settings=weight_settings(
-            asked["pipeline"], asked["weights"], asked["random_weights"], os.environ
+            asked["pipeline"],
+            asked["weights"],
+            asked["random_weights"],
+            asked["loading"],
+            os.environ,
         ),
     )
     same = (

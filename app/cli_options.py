@@ -45,7 +45,7 @@ def parse_devices(text: str | None) -> tuple[str, ...]:
     return names
 
 
-def parse_settings(pairs: list[str]) -> dict[str, str]:
+def parse_settings(pairs: list[str], flag: str = "--set") -> dict[str, str]:
     """ "name=value" pairs as a mapping.
 
     Raises:
@@ -55,7 +55,7 @@ def parse_settings(pairs: list[str]) -> dict[str, str]:
     for pair in pairs:
         name, sign, value = pair.partition("=")
         if not (sign and name.strip()):
-            raise CallError(f"--set {pair!r}: write it as name=value")
+            raise CallError(f"{flag} {pair!r}: write it as name=value")
         settings[name.strip()] = value
     return settings
 
@@ -170,6 +170,14 @@ Weights = Annotated[
         "under the name of the model.",
         "--weights",
         metavar="FOLDER|NAME",
+    ),
+]
+Loading = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        help="A setting that the model is loaded with, as vae=wan. May be given again.",
+        metavar="NAME=VALUE",
     ),
 ]
 RandomWeights = Annotated[

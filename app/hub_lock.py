@@ -53,10 +53,21 @@ def read(folder: Path) -> tuple[Kept, ...] | None:
     Raises:
         CommandError: it is damaged.
     """
+    data = _data(folder)
+    return None if data is None else data[1]
+
+
+def name_of(folder: Path) -> str:
+    """The model that was pulled into a folder: as its lock file says, else its own name."""
+    data = _data(folder)
+    return folder.name if data is None else data[0]
+
+
+def _data(folder: Path) -> tuple[str, tuple[Kept, ...]] | None:
     path = folder / LOCK
     try:
         data = json.loads(path.read_text("utf-8"))
-        return tuple(Kept(**entry) for entry in data["files"])
+        return str(data["model"]), tuple(Kept(**entry) for entry in data["files"])
     except FileNotFoundError:
         return None
     except OSError as error:

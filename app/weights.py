@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..models.released import RELEASED, Released, folder_of
+from .cli_options import parse_settings
 from .errors import CallError
-from .hub_lock import state
+from .hub_lock import name_of, state
 
 SHIPPED = ("tiny", "passthrough")
 """Pipelines that take no weights."""
@@ -37,31 +38,51 @@ def named(name: str) -> Released:
 
 
 def settings(
-    pipeline: str, weights: str | None, random_weights: bool, environ: Mapping[str, str]
+    pipeline: str,
+    weights: str | None,
+    random_weights: bool,
+    loading: Sequence[str] | None,
+    environ: Mapping[str, str],
 ) -> dict[str, object]:
-    """The pipeline's settings that say where its weights come from.
+    """The pipeline's settings: where its weights come from, and what else was typed.
 
     Args:
         pipeline: what was asked for with `--model`.
         weights: a folder in the layout of a pulled model, or a pulled model's name; None for the
             pulled model of the pipeline's own name.
+        loading: further settings as "name=value".
         environ: says where pulled models lie.
 
     Raises:
         CallError: two sources at once, weights for a model that takes none, or there are none.
     """
+    further = dict(parse_settings(list(loading or ()), "--option"))
+    return {**_source(pipeline, weights, random_weights, root(None, environ)), **further}
+
+
+def _source(
+    pipeline: str, weights: str | None, random_weights: bool, models: Path
+) -> dict[str, object]:
     if random_weights:
         if weights:
             raise CallError("--weights and --random-weights are two sources; leave one out")
         return {"random_weights": True}
-    models = root(None, environ)
     if weights:
         if pipeline in SHIPPED:
             raise CallError(f"--weights: {pipeline} takes none; name another --model")
-        return {"weights": str(_folder(weights, models))}
-    if pipeline in RELEASED:
-        return {"weights": str(pulled(RELEASED[pipeline], models))}
-    return {}
+        folder = _folder(weights, models)
+    elif pipeline in RELEASED:
+        folder = pulled(RELEASED[pipeline], models)
+    else:
+        return {}
+    policy = _policy(folder)
+    return {"weights": str(folder), **({"policy": policy} if policy else {})}
+
+
+def _policy(folder: Path) -> str:
+    """How the weights of a pulled model want to be streamed, "" for the usual way."""
+    model = RELEASED.get(name_of(folder))
+    return model.policy if model is not None else ""
 
 
 def pulled(model: Released, models: Path) -> Path:

@@ -14,6 +14,7 @@ from torch import nn
 from .checkpoints import check_causal_wan, open_source
 from .loaders import Shape, WeightsError, differences
 from .released import Released
+from .sd.parts import MissingPackage, require
 from .specs import TAEHV_WAN21, WAN_1_3B, WAN_14B, WAN_VAE, DiTSpec
 from .taehv import TAEHV, TGrow
 from .vl.checkpoint import check_checkpoint
@@ -84,14 +85,35 @@ def _fitted(module: TAEHV, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
 
 
 def _sd(model: Released, folder: Path) -> Iterator[Note]:
-    for role in ("unet", "vae", "text_encoder"):
-        _config(folder / role / "config.json")
-        found = open_source(folder / role)
-        yield role, f"{len(found.shapes)} tensors"
+    widths = {}
+    for role, kind in (("unet", "UNet2DConditionModel"), ("vae", "AutoencoderTiny")):
+        config = _config(folder / role / "config.json")
+        widths[role] = config.get("cross_attention_dim")
+        yield from _of_diffusers(role, kind, config, folder / role)
+    text = _config(folder / "text_encoder" / "config.json")
+    found = open_source(folder / "text_encoder")
+    if text.get("hidden_size") != widths["unet"]:
+        raise WeightsError(
+            f"{found.origin} is {text.get('hidden_size')} wide, but the UNet reads texts of width "
+            f"{widths['unet']}; take both from one repository"
+        )
+    yield "text_encoder", f"{len(found.shapes)} tensors, width {widths['unet']}"
     yield from _words(folder / "tokenizer", ("vocab.json",))
     if "lora" in model.roles:
-        lora = open_source(folder / "lora")
-        yield "lora", f"{len(lora.shapes)} tensors"
+        yield "lora", f"{len(open_source(folder / 'lora').shapes)} tensors"
+
+
+def _of_diffusers(role: str, kind: str, config: Mapping[str, Any], folder: Path) -> Iterator[Note]:
+    found = open_source(folder)
+    try:
+        network = getattr(require("diffusers"), kind)
+    except MissingPackage as error:
+        yield role, f"{len(found.shapes)} tensors, names not compared: {error}"
+        return
+    with torch.device("meta"):
+        module = network.from_config(config)
+    _compare(kind, module, found.shapes, found.origin)
+    yield role, f"{len(found.shapes)} tensors"
 
 
 def _vl(model: Released, folder: Path) -> Iterator[Note]:

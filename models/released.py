@@ -68,6 +68,7 @@ class Released:
         family: which loader reads it.
         spec: name of its dimensions.
         runs: what runs it: the name that `--model` takes, or "" where `--vlm` takes this name.
+        policy: how its weights want to be streamed, a name of `policies`; "" for the usual way.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Released:
     family: Family
     spec: str
     runs: str
+    policy: str = ""
 
     @property
     def bytes(self) -> int:
@@ -200,6 +202,7 @@ _WAN = (
         "wan",
         "wan2.1-1.3b",
         "wan2.1-1.3b",
+        "self-forcing",
     ),
     Released(
         "causvid-1.3b",
@@ -219,6 +222,7 @@ _WAN = (
         "wan",
         "wan2.1-1.3b",
         "wan2.1-1.3b",
+        "causvid",
     ),
 )
 

@@ -37,19 +37,31 @@ def test_what_was_pulled_under_a_models_name_is_taken(
     tmp_path: Path, environ: Mapping[str, str]
 ) -> None:
     folder = make(tmp_path / "models/wan2.1-1.3b", "wan2.1-1.3b")
-    asked = weights.settings("wan2.1-1.3b", None, False, environ)
+    asked = weights.settings("wan2.1-1.3b", None, False, None, environ)
     assert asked == {"weights": str(folder)}
     own = make(tmp_path / "own", "wan2.1-1.3b")
-    assert weights.settings("wan2.1-1.3b", str(own), False, environ) == {"weights": str(own)}
+    assert weights.settings("wan2.1-1.3b", str(own), False, None, environ) == {"weights": str(own)}
     other = make(tmp_path / "models/self-forcing-1.3b", "self-forcing-1.3b")
-    found = weights.settings("wan2.1-1.3b", "self-forcing-1.3b", False, environ)
-    assert found == {"weights": str(other)}
+    found = weights.settings("wan2.1-1.3b", "self-forcing-1.3b", False, None, environ)
+    assert found == {"weights": str(other), "policy": "self-forcing"}
+
+
+def test_further_settings_go_along_and_win(tmp_path: Path, environ: Mapping[str, str]) -> None:
+    other = make(tmp_path / "models/causvid-1.3b", "causvid-1.3b")
+    typed = ["vae=wan", "policy=streamdiffusionv2"]
+    assert weights.settings("wan2.1-1.3b", "causvid-1.3b", False, typed, environ) == {
+        "weights": str(other),
+        "vae": "wan",
+        "policy": "streamdiffusionv2",
+    }
+    with pytest.raises(CallError, match="--option 'vae': write it as name=value"):
+        weights.settings("tiny", None, False, ["vae"], environ)
 
 
 def test_models_without_weights_have_no_settings(environ: Mapping[str, str]) -> None:
-    assert weights.settings("tiny", None, False, environ) == {}
-    assert weights.settings("tiny", None, True, environ) == {"random_weights": True}
-    assert weights.settings("my.module:Name", None, False, environ) == {}
+    assert weights.settings("tiny", None, False, None, environ) == {}
+    assert weights.settings("tiny", None, True, None, environ) == {"random_weights": True}
+    assert weights.settings("my.module:Name", None, False, None, environ) == {}
 
 
 @pytest.mark.parametrize(
@@ -66,13 +78,13 @@ def test_a_wrong_choice_says_what_to_do(
     environ: Mapping[str, str], pipeline: str, folder: str | None, random: bool, message: str
 ) -> None:
     with pytest.raises(CallError, match=message):
-        weights.settings(pipeline, folder, random, environ)
+        weights.settings(pipeline, folder, random, None, environ)
 
 
 def test_a_file_is_no_folder_of_weights(tmp_path: Path, environ: Mapping[str, str]) -> None:
     (tmp_path / "model.pt").touch()
     with pytest.raises(CallError, match="is a file"):
-        weights.settings("wan2.1-1.3b", str(tmp_path / "model.pt"), False, environ)
+        weights.settings("wan2.1-1.3b", str(tmp_path / "model.pt"), False, None, environ)
 
 
 def test_a_pulled_teller_is_known_by_its_name(tmp_path: Path, environ: Mapping[str, str]) -> None:
