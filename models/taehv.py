@@ -240,12 +240,15 @@ class TAEHV(nn.Module):
 def fit_released(module: TAEHV, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights as this size of the network takes them.
 
-    The released files are of a network that doubles frames at every stage; where a stage makes
-    fewer, the last of them count, which the last rows of its `TGrow` make.
+    The released files may be of a network that makes more frames at a stage than this one; the last
+    of them count then, which the last rows of its `TGrow` make. Anything else is left as it is, for
+    a strict loader to judge.
     """
     fitted = dict(weights)
     for name, layer in module.named_modules():
         key = f"{name}.conv.weight"
         if isinstance(layer, TGrow) and key in fitted:
-            fitted[key] = fitted[key][-len(layer.conv.weight) :]
+            rows = len(layer.conv.weight)
+            if len(fitted[key]) % rows == 0:
+                fitted[key] = fitted[key][-rows:]
     return fitted

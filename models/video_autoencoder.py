@@ -1,14 +1,21 @@
-"""`VideoAutoencoder`: what a pipeline asks of an autoencoder with a stream's memory."""
+"""`VideoAutoencoder`: what a pipeline asks of an autoencoder with a stream's memory, and where one
+comes from."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from .loaders import assign_weights, load_model, read_weights
+from .specs import TAEHV_WAN21, WAN_VAE, AutoencoderName, TAEHVSpec, WanVAESpec
 from .state import State
+from .taehv import TAEHV, fit_released
+from .wan_vae import WanVAE
 
 
 class VideoAutoencoder(Protocol):
@@ -153,3 +160,82 @@ class Pair:
     ) -> Tensor:
         """See `VideoAutoencoder`."""
         return self.decoder.decode(latents, state.decoder, mask, first=first)
+
+
+def load_wan_vae(
+    path: Path | str,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    spec: WanVAESpec = WAN_VAE,
+) -> WanVAE:
+    """The VAE of Wan 2.1 from `Wan2.1_VAE.pth`, or safetensors of the same names.
+
+    Raises:
+        FileNotFoundError, WeightsError: no such file, or it is damaged or does not fit.
+    """
+    return load_model(lambda: WanVAE(spec), path, device, dtype).optimise_layout()
+
+
+def load_taehv(
+    path: Path | str,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    spec: TAEHVSpec = TAEHV_WAN21,
+) -> TAEHV:
+    """A TAEHV from `taew2_1.pth`, or safetensors of the same names.
+
+    Raises:
+        FileNotFoundError, WeightsError: no such file, or it is damaged or does not fit.
+    """
+    weights = read_weights(path)
+    with torch.device("meta"):
+        module = TAEHV(spec)
+    fitted = fit_released(module, weights)
+    return assign_weights(module, fitted, str(path), device, dtype).optimise_layout()
+
+
+def load_autoencoder(
+    name: AutoencoderName,
+    files: Mapping[str, Path],
+    device: torch.device | str,
+    dtype: torch.dtype,
+    vae: WanVAESpec = WAN_VAE,
+    taehv: TAEHVSpec = TAEHV_WAN21,
+) -> VideoAutoencoder:
+    """An autoencoder by name.
+
+    Args:
+        files: by role, "vae" and "taehv"; only those that the name needs.
+
+    Raises:
+        KeyError: a file that the name needs is not given.
+        FileNotFoundError, WeightsError: see `load_wan_vae`.
+    """
+    if name == "wan":
+        return load_wan_vae(files["vae"], device, dtype, vae)
+    tiny = load_taehv(files["taehv"], device, dtype, taehv)
+    if name == "taehv":
+        return tiny
+    return Pair(load_wan_vae(files["vae"], device, dtype, vae), tiny)
+
+
+def random_autoencoder(
+    name: AutoencoderName,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    vae: WanVAESpec = WAN_VAE,
+    taehv: TAEHVSpec = TAEHV_WAN21,
+) -> VideoAutoencoder:
+    """One of the same size with random weights: speed without quality."""
+
+    def large() -> WanVAE:
+        with torch.device(device):
+            return WanVAE(vae).to(dtype).eval().requires_grad_(False).optimise_layout()
+
+    def tiny() -> TAEHV:
+        with torch.device(device):
+            return TAEHV(taehv).to(dtype).eval().requires_grad_(False).optimise_layout()
+
+    if name == "wan":
+        return large()
+    return tiny() if name == "taehv" else Pair(large(), tiny())

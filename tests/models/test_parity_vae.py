@@ -52,19 +52,20 @@ def our_name(theirs: str) -> str:
     return theirs
 
 
-def small(width: int) -> AutoencoderKLWan:
-    model = AutoencoderKLWan(base_dim=width).eval().requires_grad_(False)
+def small(width: int) -> Any:
+    kind: Any = AutoencoderKLWan
+    model = kind(base_dim=width).eval().requires_grad_(False)
     randomize(model)
     return model
 
 
 @pytest.fixture(scope="module")
-def theirs() -> AutoencoderKLWan:
+def theirs() -> Any:
     return small(8)
 
 
 @pytest.fixture(scope="module")
-def ours(theirs: AutoencoderKLWan) -> WanVAE:
+def ours(theirs: Any) -> WanVAE:
     vae = WanVAE(replace(WAN_VAE, width=8))
     weights = {our_name(name): value for name, value in theirs.state_dict().items()}
     assert len(weights) == len(theirs.state_dict()) == 194
@@ -76,7 +77,7 @@ def close(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
     return float((ours - theirs).abs().max() / theirs.abs().max()) < CLOSE
 
 
-def test_encode(ours: WanVAE, theirs: AutoencoderKLWan) -> None:
+def test_encode(ours: WanVAE, theirs: Any) -> None:
     pictures = torch.rand(2, 13, 3, 32, 24, generator=torch.Generator().manual_seed(3))
     expected = theirs.encode(pictures.transpose(1, 2) * 2 - 1).latent_dist.mode().transpose(1, 2)
     state = ours.init_state(2, 32, 24, "cpu", torch.float32, decode=False)
@@ -87,9 +88,9 @@ def test_encode(ours: WanVAE, theirs: AutoencoderKLWan) -> None:
     assert close(torch.cat(parts, 1), expected)
 
 
-def test_decode(ours: WanVAE, theirs: AutoencoderKLWan) -> None:
+def test_decode(ours: WanVAE, theirs: Any) -> None:
     latents = 0.3 * torch.randn(2, 4, 16, 4, 3, generator=torch.Generator().manual_seed(4))
-    config: Any = theirs.config
+    config = theirs.config
     mean, std = (
         torch.tensor(values).view(-1, 1, 1) for values in (config.latents_mean, config.latents_std)
     )
@@ -125,14 +126,17 @@ def residual(name: str, into: int, out: int) -> Shapes:
 
 def ends(half: str, wide: int, last: int, into: int, first: int, out: int) -> Shapes:
     middle = f"{half}.middle"
+    norms: Shapes = {
+        f"{middle}.1.norm.gamma": (wide, 1, 1),
+        f"{half}.head.0.gamma": (last, 1, 1, 1),
+    }
     return (
-        conv(f"{half}.conv1", first, into, 3, 3, 3)
+        norms
+        | conv(f"{half}.conv1", first, into, 3, 3, 3)
         | residual(f"{middle}.0", wide, wide)
-        | {f"{middle}.1.norm.gamma": (wide, 1, 1)}
         | conv(f"{middle}.1.to_qkv", 3 * wide, wide, 1, 1)
         | conv(f"{middle}.1.proj", wide, wide, 1, 1)
         | residual(f"{middle}.2", wide, wide)
-        | {f"{half}.head.0.gamma": (last, 1, 1, 1)}
         | conv(f"{half}.head.2", out, last, 3, 3, 3)
     )
 
@@ -140,7 +144,7 @@ def ends(half: str, wide: int, last: int, into: int, first: int, out: int) -> Sh
 def released() -> Shapes:
     """`Wan2.1_VAE.pth`, written down from its description and not from the class."""
     down, up = "encoder.downsamples", "decoder.upsamples"
-    table = ends("encoder", 384, 384, 3, 96, 32) | ends("decoder", 384, 96, 16, 384, 3)
+    table: Shapes = ends("encoder", 384, 384, 3, 96, 32) | ends("decoder", 384, 96, 16, 384, 3)
     table |= conv("conv1", 32, 32, 1, 1, 1) | conv("conv2", 16, 16, 1, 1, 1)
     for index, into, out in (
         *((0, 96, 96), (1, 96, 96), (3, 96, 192), (4, 192, 192)),
@@ -175,7 +179,7 @@ def test_names_and_shapes_of_the_released_file() -> None:
     assert [round(count / 1e6, 1) for count in counts] == [53.6, 73.3]
 
 
-def test_statistics_of_the_latents(theirs: AutoencoderKLWan) -> None:
-    config: Any = theirs.config
+def test_statistics_of_the_latents(theirs: Any) -> None:
+    config = theirs.config
     assert WAN_VAE.latent_mean == tuple(config.latents_mean)
     assert WAN_VAE.latent_std == tuple(config.latents_std)

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
-from millrace.models.specs import TAEHV_WAN21, WAN_VAE
+from millrace.models.loaders import WeightsError
+from millrace.models.specs import TAEHV_WAN21, WAN_VAE, AutoencoderName
 from millrace.models.taehv import TAEHV
-from millrace.models.video_autoencoder import Pair, VideoAutoencoder
+from millrace.models.video_autoencoder import (
+    Pair,
+    VideoAutoencoder,
+    load_autoencoder,
+    load_taehv,
+    load_wan_vae,
+    random_autoencoder,
+)
 from millrace.models.wan_vae import WanVAE
 from torch import Tensor
 
@@ -17,11 +27,12 @@ from .conftest import randomize
 F64 = torch.float64
 SIZE = (16, 24)
 KINDS = ("wan", "taehv", "pair")
+SMALL_VAE = replace(WAN_VAE, width=4, blocks=1)
+SMALL_TAEHV = replace(TAEHV_WAN21, encoder_width=6, decoder_widths=(10, 8, 6, 6))
 
 
 def make(kind: str) -> VideoAutoencoder:
-    wan = WanVAE(replace(WAN_VAE, width=4, blocks=1)).double()
-    taehv = TAEHV(replace(TAEHV_WAN21, encoder_width=6, decoder_widths=(10, 8, 6, 6))).double()
+    wan, taehv = WanVAE(SMALL_VAE).double(), TAEHV(SMALL_TAEHV).double()
     for module in (wan, taehv):
         randomize(module)
     models: dict[str, VideoAutoencoder] = {"wan": wan, "taehv": taehv, "pair": Pair(wan, taehv)}
@@ -159,3 +170,50 @@ def test_layout_changes_no_number(pictures: Tensor) -> None:
         out = encoded(plain, pictures[:, :5], [5])
         torch.testing.assert_close(encoded(plain.optimise_layout(), pictures[:, :5], [5]), out)
         assert all(torch.equal(before[name], v) for name, v in plain.state_dict().items())
+
+
+def test_load_by_name(tmp_path: Path, pictures: Tensor) -> None:
+    wan, taehv = WanVAE(SMALL_VAE), TAEHV(SMALL_TAEHV)
+    for module in (wan, taehv):
+        randomize(module)
+    # The released file of the tiny one doubles frames at its first stage as well.
+    released = taehv.state_dict()
+    first = "decoder.7.conv.weight"
+    released[first] = torch.cat((torch.zeros_like(released[first]), released[first]))
+    files = {"vae": tmp_path / "Wan2.1_VAE.pth", "taehv": tmp_path / "taew2_1.pth"}
+    torch.save(wan.state_dict(), files["vae"])
+    torch.save(released, files["taehv"])
+    models: dict[AutoencoderName, VideoAutoencoder]
+    models = {"wan": wan.double(), "taehv": taehv.double(), "wan+taehv": Pair(wan, taehv)}
+    for name, model in models.items():
+        loaded = load_autoencoder(name, files, "cpu", F64, SMALL_VAE, SMALL_TAEHV)
+        latents = encoded(model, pictures, [17])
+        torch.testing.assert_close(encoded(loaded, pictures, [17]), latents)
+        torch.testing.assert_close(decoded(loaded, latents, [5]), decoded(model, latents, [5]))
+
+
+def test_weights_that_do_not_fit(tmp_path: Path) -> None:
+    path = tmp_path / "taew2_1.pth"
+    weights = TAEHV(SMALL_TAEHV).state_dict()
+    first = "decoder.7.conv.weight"
+    torch.save({**weights, first: torch.zeros(13, 10, 1, 1)}, path)
+    with pytest.raises(WeightsError, match=f"taew2_1.pth does not fit TAEHV: wrong shape: {first}"):
+        load_taehv(path, "cpu", F64, SMALL_TAEHV)
+    torch.save({**weights, "decoder.99.bias": torch.zeros(1)}, path)
+    with pytest.raises(WeightsError, match="unknown: decoder.99.bias"):
+        load_taehv(path, "cpu", F64, SMALL_TAEHV)
+    torch.save({name: value for name, value in weights.items() if name != first}, path)
+    with pytest.raises(WeightsError, match=f"missing: {first}"):
+        load_taehv(path, "cpu", F64, SMALL_TAEHV)
+    with pytest.raises(WeightsError, match="does not fit WanVAE"):
+        load_wan_vae(path, "cpu", F64, SMALL_VAE)
+    with pytest.raises(FileNotFoundError, match="nothing.pth"):
+        load_wan_vae(tmp_path / "nothing.pth", "cpu", F64, SMALL_VAE)
+
+
+def test_random_ones_run(pictures: Tensor) -> None:
+    for name in get_args(AutoencoderName):
+        model = random_autoencoder(name, "cpu", torch.float32, SMALL_VAE, SMALL_TAEHV)
+        state = model.init_state(2, *SIZE, "cpu", torch.float32)
+        latents = model.encode(pictures[:, :1].float(), state, first=True)
+        assert model.decode(latents, state, first=True).shape == (2, 1, 3, *SIZE)
