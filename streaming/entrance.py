@@ -111,8 +111,9 @@ class Entrance:
     def _entry(self, arrival: Arrival, latents: dict[int, Tensor]) -> Entry:
         stream, course = arrival.stream, arrival.course
         if course.source == "video":
+            before = course.noise if stream.last_frame is None else stream.noise
             controller = NoiseController(course.noise)
-            stream.noise = controller.next(stream.noise, arrival.frames, stream.last_frame)
+            stream.noise = controller.next(before, arrival.frames, stream.last_frame)
             stream.last_frame = arrival.frames[-1]
             return self._with_noise(arrival, latents[stream.slot], torch.as_tensor(stream.noise))
         return self._of_noise(arrival)

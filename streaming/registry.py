@@ -15,6 +15,8 @@ GROUP = "millrace.pipelines"
 """Entry-point group in which packages offer pipelines."""
 BUILT_IN = {
     "tiny": ("tiny", "build"),
+    "wan2.1-1.3b": ("wan", "build_small"),
+    "wan2.1-14b": ("wan", "build_large"),
     "sd-turbo": ("sd", "build_turbo"),
     "sd1.5-lcm": ("sd", "build_lcm"),
     "passthrough": ("passthrough", "Passthrough"),

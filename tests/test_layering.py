@@ -43,6 +43,9 @@ USES_TORCH = {
     "tiny",
     "transfer",
     "publish",
+    "wan",
+    "wan_parts",
+    "wan_text",
     "warmup",
 }
 """Modules of streaming/ that may load torch. Whatever is not named here must not."""
