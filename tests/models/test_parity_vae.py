@@ -115,7 +115,7 @@ def conv(name: str, out: int, into: int, *kernel: int) -> Shapes:
 
 
 def residual(name: str, into: int, out: int) -> Shapes:
-    table = {
+    table: Shapes = {
         f"{name}.residual.0.gamma": (into, 1, 1, 1),
         f"{name}.residual.3.gamma": (out, 1, 1, 1),
     }
