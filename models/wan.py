@@ -5,27 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from .checkpoints import load_causal_wan, open_source, weight_files
 from .dit import CausalDiT
-from .loaders import assign_weights, read_weights
 from .policies import WanPolicy
-from .specs import TAEHV_WAN21, WAN_VAE, DiTSpec, TAEHVSpec, WanVAESpec
-from .taehv import TAEHV, fit_released
-from .video_autoencoder import Pair, VideoAutoencoder
+from .specs import TAEHV_WAN21, WAN_VAE, AutoencoderName, DiTSpec, TAEHVSpec, WanVAESpec
+from .taehv import TAEHV
+from .video_autoencoder import Pair, VideoAutoencoder, load_autoencoder
 from .wan_sizes import dit_sizes, vae_sizes
 from .wan_vae import WanVAE
 
-Coder = Literal["taehv", "mixed", "wan"]
-"""Which autoencoder: the small one both ways (live), the large one to encode and the small one to
-decode, or the large one both ways (best pictures; most of the time of the 1.3B model is then its).
-"""
-CODERS: tuple[Coder, ...] = get_args(Coder)
 Model = TypeVar("Model", bound=nn.Module)
+FOLDERS = {"wan": ("vae",), "taehv": ("taehv",), "wan+taehv": ("vae", "taehv")}
+"""The parts of a folder of weights that each autoencoder is of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +42,7 @@ class WanModel:
     autoencoder: VideoAutoencoder
 
 
-def sizes_of(folder: Path, named: DiTSpec, policy: WanPolicy, coder: Coder) -> WanSizes:
+def sizes_of(folder: Path, named: DiTSpec, policy: WanPolicy, coder: AutoencoderName) -> WanSizes:
     """The dimensions that the files of a folder tell; what they do not tell is that of `named`.
 
     Raises:
@@ -61,7 +57,7 @@ def sizes_of(folder: Path, named: DiTSpec, policy: WanPolicy, coder: Coder) -> W
 def load_wan(
     folder: Path,
     sizes: WanSizes,
-    coder: Coder,
+    coder: AutoencoderName,
     device: torch.device | str,
     dtype: torch.dtype,
     ema: bool = False,
@@ -72,30 +68,18 @@ def load_wan(
         FileNotFoundError: a part is not there.
         WeightsError: a file is damaged or of another model; names the file and what differs.
     """
+    files = {role: weight_files(folder / role)[0] for role in FOLDERS[coder]}
     dit = load_causal_wan(sizes.dit, folder / "dit", device, dtype, ema)
-
-    def loaded(build: Callable[[], Model], role: str) -> Model:
-        (path,) = weight_files(folder / role)
-        weights = read_weights(path)
-        with torch.device("meta"):
-            module = build()
-        if isinstance(module, TAEHV):
-            weights = fit_released(module, weights)
-        return assign_weights(module, weights, str(path), device, dtype)
-
-    return WanModel(
-        sizes,
-        dit,
-        _coder(
-            coder,
-            lambda: loaded(lambda: WanVAE(sizes.vae), "vae"),
-            lambda: loaded(lambda: TAEHV(sizes.taehv), "taehv"),
-        ),
-    )
+    given = (coder, files, device, dtype)
+    return WanModel(sizes, dit, load_autoencoder(*given, sizes.vae, sizes.taehv))
 
 
 def random_wan(
-    sizes: WanSizes, coder: Coder, device: torch.device | str, dtype: torch.dtype, seed: int = 0
+    sizes: WanSizes,
+    coder: AutoencoderName,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    seed: int = 0,
 ) -> WanModel:
     """The same networks with random weights: their speed, not their looks."""
     generator = torch.Generator(device).manual_seed(seed)
@@ -109,11 +93,16 @@ def random_wan(
             _fill(name, parameter.data, generator)
         return module.eval().requires_grad_(False)
 
+    def large() -> WanVAE:
+        return filled(lambda: WanVAE(sizes.vae)).optimise_layout()
+
+    def small() -> TAEHV:
+        return filled(lambda: TAEHV(sizes.taehv)).optimise_layout()
+
     dit = filled(lambda: CausalDiT(sizes.dit))
-    autoencoder = _coder(
-        coder, lambda: filled(lambda: WanVAE(sizes.vae)), lambda: filled(lambda: TAEHV(sizes.taehv))
-    )
-    return WanModel(sizes, dit, autoencoder)
+    if coder == "wan":
+        return WanModel(sizes, dit, large())
+    return WanModel(sizes, dit, small() if coder == "taehv" else Pair(large(), small()))
 
 
 def _fill(name: str, tensor: torch.Tensor, generator: torch.Generator) -> None:
@@ -123,12 +112,3 @@ def _fill(name: str, tensor: torch.Tensor, generator: torch.Generator) -> None:
     fan_in = tensor[0].numel() if tensor.ndim > 1 and len(tensor) > 1 else 2500
     bound = (3 / fan_in) ** 0.5  # of deviation 1 / sqrt(fan in), which keeps the scale
     tensor.uniform_(-bound, bound, generator=generator)
-
-
-def _coder(
-    coder: Coder, large: Callable[[], WanVAE], small: Callable[[], TAEHV]
-) -> VideoAutoencoder:
-    if coder == "taehv":
-        return small().optimise_layout()
-    encoder = large().optimise_layout()
-    return encoder if coder == "wan" else Pair(encoder, small().optimise_layout())

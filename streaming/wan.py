@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from ..models.loaders import WeightsError
 from ..models.policies import WanPolicy, policy_named
-from ..models.specs import WAN_1_3B, WAN_14B, DiTSpec
-from ..models.wan import CODERS, Coder, WanModel, WanSizes, load_wan, random_wan, sizes_of
+from ..models.specs import WAN_1_3B, WAN_14B, WAN_AUTOENCODERS, AutoencoderName, DiTSpec
+from ..models.wan import FOLDERS, WanModel, WanSizes, load_wan, random_wan, sizes_of
 from .config import ConfigError
 from .diffusion import VideoDiffusion
 from .pipeline import PipelineContext
@@ -30,14 +30,14 @@ class WanOptions:
     Attributes:
         weights: folder in the layout of a pulled model; None for random weights.
         policy: how the weights are streamed, a name of `models.policies`.
-        vae: which autoencoder, a name of `models.wan.CODERS`.
+        vae: which autoencoder, see `models.specs.AutoencoderUse`.
         max_sessions: streams of one picture size at a time.
         sequential: see `VideoDiffusion`.
     """
 
     weights: Path | None
     policy: WanPolicy
-    vae: Coder
+    vae: AutoencoderName
     max_sessions: int
     sequential: bool
 
@@ -55,9 +55,9 @@ class WanOptions:
                 f"{name} needs weights: fetch them with `millrace models pull {name}`, name a "
                 "folder that has them with --weights, or measure with --random-weights"
             )
-        vae = str(options.get("vae", CODERS[0]))
-        if vae not in CODERS:
-            raise ConfigError(f"vae: {vae!r} is not one of {', '.join(CODERS)}")
+        vae = str(options.get("vae", WAN_AUTOENCODERS.live))
+        if vae not in FOLDERS:
+            raise ConfigError(f"vae: {vae!r} is not one of {', '.join(FOLDERS)}")
         try:
             policy = policy_named(str(options.get("policy", "streamdiffusionv2")))
         except ValueError as error:
@@ -65,7 +65,7 @@ class WanOptions:
         return cls(
             weights=None if random else Path(str(folder)),
             policy=policy,
-            vae=vae,
+            vae=cast(AutoencoderName, vae),
             max_sessions=int(options.get("max_sessions", 4)),
             sequential=options.get("schedule", "sequential") != "stream",
         )

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from millrace.models.wan import Coder, WanModel, random_wan
+from millrace.models.specs import AutoencoderName
+from millrace.models.wan import WanModel, random_wan
 from millrace.streaming.controls import Controls
 from millrace.streaming.lanes import Finished
 from millrace.streaming.pipeline import Portable, StreamConfig, Work
@@ -100,7 +101,7 @@ def test_streams_in_one_batch_equal_each_alone(small: WanModel) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_moved_stream_equals_one_that_stays(mode: str, dtype: torch.dtype) -> None:
     """Bit for bit, though it moves while one prompt passes into another."""
-    of = model("mixed", dtype)
+    of = model("wan+taehv", dtype)
     here, there = pipeline(of, sequential=False), pipeline(of, sequential=False)
     assert isinstance(here, Portable)
     there.open(SIZE)
@@ -169,7 +170,9 @@ def test_the_first_picture_is_the_past_at_every_level(small: WanModel) -> None:
 
 
 @pytest.mark.parametrize("coder", ["taehv", "wan"])
-def test_chunks_are_encoded_as_the_whole_clip_with_its_first_picture_twice(coder: Coder) -> None:
+def test_chunks_are_encoded_as_the_whole_clip_with_its_first_picture_twice(
+    coder: AutoencoderName,
+) -> None:
     """The declared delay is none: chunk k of four pictures is latent k + 1 of that clip."""
     of = model(coder)
     host = pipeline(of, streams=3)

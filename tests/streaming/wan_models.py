@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import torch
 from millrace.models.policies import STREAMDIFFUSION_V2, WanPolicy
-from millrace.models.specs import TAEHV_WAN21, WAN_1_3B, WAN_VAE, DiTSpec
-from millrace.models.wan import Coder, WanModel, WanSizes, random_wan
+from millrace.models.specs import TAEHV_WAN21, WAN_1_3B, WAN_VAE, AutoencoderName, DiTSpec
+from millrace.models.wan import WanModel, WanSizes, random_wan
 from millrace.streaming.controls import Controls
 from millrace.streaming.diffusion import Stream, VideoDiffusion
 from millrace.streaming.pipeline import Result, Work
@@ -42,7 +42,7 @@ SIDE = 32
 CHUNK = 4
 
 
-def model(coder: Coder = "taehv", dtype: torch.dtype = torch.float64) -> WanModel:
+def model(coder: AutoencoderName = "taehv", dtype: torch.dtype = torch.float64) -> WanModel:
     return random_wan(SIZES, coder, "cpu", dtype, seed=3)
 
 
