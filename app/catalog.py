@@ -159,7 +159,7 @@ def verify(name: str | None, models: Path, as_json: bool) -> None:
             print(f"{'FAULT' if finding.fault else 'ok':<6} {finding.what}{note and f'  {note}'}")
     if as_json:
         print(json.dumps({what: f.fault or "ok" for what, f in found.items()}, indent=2))
-    broken = [f"{what} {f.fault}" for what, f in found.items() if f.fault]
+    broken = [f"{what}: {f.fault}" for what, f in found.items() if f.fault]
     if broken:
         raise CommandError("; ".join(broken))
 

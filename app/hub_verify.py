@@ -66,7 +66,7 @@ def _unlocked(model: Released, folder: Path) -> Iterator[Finding]:
             sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else []
         )
         if not files:
-            yield Finding(role, f"is missing: {place} is empty or not there")
+            yield Finding(role, f"is missing, {place} is empty or not there")
             continue
         size = sum(path.stat().st_size for path in files)
         yield Finding(role, note=f"{size} bytes, not pulled, so no checksum is known")
