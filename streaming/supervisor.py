@@ -7,7 +7,6 @@ again in the next worker with their current controls, and told "live" when their
 
 from __future__ import annotations
 
-import atexit
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -22,10 +21,13 @@ from .pipeline import StreamConfig
 from .process import WorkerProcess
 from .session import HostedSession, check_size, defaults
 from .trace import Span
-from .watcher import Restarts, Watcher
+from .watched import Named, WatchedHost
+from .watcher import Watcher
+
+NAMED = Named("the worker", "the worker", "the server stopped")
 
 
-class WorkerHost:
+class WorkerHost(WatchedHost[HostInfo]):
     """Runs sessions in a worker process.
 
     Args:
@@ -46,34 +48,12 @@ class WorkerHost:
     ) -> None:
         self._options = options
         self._clock = clock or SystemClock()
-        self._watcher = Watcher(options, self._clock, self, spare=spare, hang_s=hang_s)
         self.exchange = Exchange(self._clock)
-        self._changed = self.exchange.changed
-        self._began = False
-        self._stopped = False
-        self._failure: str | None = None
-        self._info: HostInfo | None = None
+        super().__init__(NAMED, self.exchange.changed)
+        self._watcher = Watcher(options, self._clock, self, spare=spare, hang_s=hang_s)
         self._ids = itertools.count(1)
-        self._deaths = 0
 
     # ---- Host ----------------------------------------------------------------------------------
-
-    def start(self) -> None:
-        with self._changed:
-            first = not self._began and not self._stopped
-            self._began = True
-        if first:
-            self._watcher.start()
-            # Ends the worker before multiprocessing does, which would look like a crash.
-            atexit.register(self.stop)
-
-    def ready(self, timeout: float | None = None) -> HostInfo:
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._info or self._failure, timeout):
-                raise TimeoutError(f"the worker was not ready within {timeout} s")
-            if self._failure is not None or self._info is None:
-                raise RuntimeError(self._failure)
-            return self._info
 
     def open(
         self, config: StreamConfig, listener: Listener, changes: Mapping[str, object] | None = None
@@ -120,7 +100,7 @@ class WorkerHost:
 
     def stats(self) -> Mapping[str, Any]:
         sessions = self.sessions()
-        worker = {"state": self._state(), "restarts": self._deaths, **self.exchange.process}
+        worker = {"state": self.state, "restarts": self._deaths, **self.exchange.process}
         return {
             "sessions": {"admitted": len(sessions)},
             "worker": worker,
@@ -135,22 +115,6 @@ class WorkerHost:
     def recorded(self) -> tuple[Span, ...]:
         """The spans that came since the last call; a bounded number, the newest."""
         return self.exchange.trace.drain()
-
-    def stop(self) -> None:
-        with self._changed:
-            if self._stopped:
-                return
-            self._stopped = True
-            self._failure = self._failure or "the server stopped"
-            self._changed.notify_all()
-        if self._began:
-            self._watcher.stop()
-            atexit.unregister(self.stop)
-
-    @property
-    def state(self) -> str:
-        """ "starting", "live", "restarting", "failed" (for good) or "stopped"."""
-        return self._state()
 
     @property
     def costs(self) -> tuple[Any, ...]:
@@ -168,23 +132,13 @@ class WorkerHost:
         return float(self.exchange.process.get("memory_free", 1.0))
 
     @property
-    def failure(self) -> str:
-        """Why it will never be live again, or nothing."""
-        return self._failure or ""
-
-    @property
-    def restarts(self) -> Restarts:
-        """How often a worker may die before this host gives up."""
-        return self._watcher.restarts
-
-    @property
     def spare_ready(self) -> bool:
         """Whether a worker in reserve has loaded its libraries."""
         return self._watcher.spare_ready
 
     def _known_info(self) -> HostInfo:
         with self._changed:
-            if self._failure is not None:
+            if self._failure:
                 raise HostRefused(self._failure)
             if self._info is None:
                 raise HostRefused("the engine is still starting; please try again in a moment")
@@ -192,25 +146,17 @@ class WorkerHost:
 
     def _refuses(self, count: int) -> str | None:
         places = self._options.max_sessions
-        if self._failure is not None or count < places:
-            return self._failure
+        if self._failure or count < places:
+            return self._failure or None
         return f"all {places} places are taken; please try again when somebody left"
-
-    def _state(self) -> str:
-        if self._failure is not None:
-            return "stopped" if self._stopped else "failed"
-        if self._info is None:
-            return "starting"
-        return "restarting" if self.exchange.worker is None else "live"
 
     # ---- Handler: what becomes of the worker, on the watcher's thread --------------------------
 
     def started(self, worker: WorkerProcess, message: Started) -> None:
         assert isinstance(message.info, HostInfo), "this worker makes pictures"
         with self._changed:
-            self._info = message.info
             self.exchange.connect(worker)
-            self._changed.notify_all()
+            self._came(message.info)
 
     def said(self, worker: WorkerProcess, message: FromWorker) -> None:
         self.exchange.said(worker, message)
@@ -221,19 +167,8 @@ class WorkerHost:
     def died(self, how: str, final: bool) -> None:
         with self._changed:
             lines = self.exchange.disconnect()
-            self._deaths += 1
-            if final:
-                self._failure = self._last_words(how)
-            self._changed.notify_all()
+            self._went(how, final)
         self.exchange.interrupt(lines, how, final)
 
     def stopped(self) -> None:
-        self.exchange.close(self._failure or "")
-
-    def _last_words(self, how: str) -> str:
-        if self._info is None:
-            return f"the worker could not start: {how}"
-        return (
-            f"the worker ended {self.restarts.limit} times within {self.restarts.window_s:g} s, "
-            f"last because {how}; giving up"
-        )
+        self.exchange.close(self._failure)

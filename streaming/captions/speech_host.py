@@ -6,13 +6,12 @@ goes and is counted. When the worker dies it is started again, and what was not 
 
 from __future__ import annotations
 
-import atexit
 import itertools
 import os
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,12 +20,14 @@ from typing import Any
 from ..clock import Clock, SystemClock
 from ..messages import FromWorker, Pong, Started, ToWorker
 from ..process import WorkerProcess
+from ..watched import Named, WatchedHost
 from ..watcher import Watcher
 from .speech import SPEECH_RATE, Piece, Words
 from .speech_messages import CloseSpeech, Heard, NewPiece, OpenSpeech, PieceTaken
 from .speech_model import SpeechInfo, SpeechOptions
 from .speech_worker import main
 
+NAMED = Named("the speech model", "the worker that hears", "it was switched off")
 WAITING = 30
 """Pieces of a session that wait at most, 3 s when each is a tenth of one; the oldest goes."""
 AWAY = 10
@@ -70,10 +71,11 @@ class SpeechSession:
         }
 
 
-class SpeechHost:
+class SpeechHost(WatchedHost[SpeechInfo]):
     """Hears all viewers in one worker process."""
 
     def __init__(self, options: SpeechOptions, clock: Clock | None = None) -> None:
+        super().__init__(NAMED)
         handle, log = tempfile.mkstemp(prefix="millrace-speech-", suffix=".log")
         os.close(handle)
         self._log = Path(log)
@@ -86,41 +88,13 @@ class SpeechHost:
             hang_s=HANG_S,
             spawn=partial(WorkerProcess, main, "millrace-speech"),
         )
-        self._some = threading.Condition(threading.Lock())
         self._sessions: dict[str, SpeechSession] = {}
         self._ids = itertools.count(1)
         self._out: deque[ToWorker] = deque()
         """What is to be said besides pieces: bounded by the sessions' comings and goings."""
         self._worker: WorkerProcess | None = None
-        self._info: SpeechInfo | None = None
-        self._failure = ""
-        self._began = self._stopped = False
-        self._deaths = 0
         self._process: Mapping[str, Any] = {}
         self._courier = threading.Thread(target=self._carry, name="speech-courier", daemon=True)
-
-    def start(self) -> None:
-        """Begin to load the model; returns at once."""
-        with self._some:
-            first = not self._began and not self._stopped
-            self._began = True
-        if first:
-            self._courier.start()
-            self._watcher.start()
-            atexit.register(self.stop)
-
-    def ready(self, timeout: float | None = None) -> SpeechInfo:
-        """Wait until speech is heard.
-
-        Raises:
-            TimeoutError, RuntimeError: not in time; the model could not be loaded, with the reason.
-        """
-        with self._some:
-            if not self._some.wait_for(lambda: self._info or self._failure, timeout):
-                raise TimeoutError(f"the speech model was not ready within {timeout} s")
-            if self._failure or self._info is None:
-                raise RuntimeError(self._failure)
-            return self._info
 
     @property
     def sentence(self) -> str:
@@ -131,43 +105,38 @@ class SpeechHost:
 
     def open(self, listener: Listener) -> SpeechSession:
         """An ear for one viewer; it hears as soon as the model is there."""
-        with self._some:
+        with self._changed:
             session = SpeechSession(f"v{next(self._ids)}", self, listener)
             self._sessions[session.id] = session
             self._say(OpenSpeech(session.id, 0))
         return session
 
     def stats(self) -> Mapping[str, Any]:
-        state = "failed" if self._failure else "live" if self._worker else "starting"
-        return {"state": state, "restarts": self._deaths, **self._process}
+        return {"state": self.state, "restarts": self._deaths, **self._process}
+
+    def _begin(self) -> None:
+        self._courier.start()
 
     def stop(self) -> None:
-        """End the worker. Idempotent."""
-        with self._some:
-            if self._stopped:
-                return
-            self._stopped = True
-            self._failure = self._failure or "it was switched off"
-            self._some.notify_all()
-        if self._began:
-            self._watcher.stop()
-            self._courier.join()
-            atexit.unregister(self.stop)
+        super().stop()
         self._log.unlink(missing_ok=True)
+
+    def _end(self) -> None:
+        self._courier.join()
 
     # ---- sessions ------------------------------------------------------------------------------
 
     def hear(self, session: SpeechSession, piece: Piece) -> None:
-        with self._some:
+        with self._changed:
             if session.closed or self._failure:
                 return
             if len(session.waiting) >= WAITING:
                 session.dropped += len(session.waiting.popleft().samples)
             session.waiting.append(piece)
-            self._some.notify_all()
+            self._changed.notify_all()
 
     def close(self, session: SpeechSession) -> None:
-        with self._some:
+        with self._changed:
             session.closed = True
             session.waiting.clear()
             session.away = 0
@@ -180,12 +149,12 @@ class SpeechHost:
         """Without a worker nothing needs saying: the next one is told of all sessions."""
         if self._worker is not None:
             self._out.append(message)
-            self._some.notify_all()
+            self._changed.notify_all()
 
     def _carry(self) -> None:
         while True:
-            with self._some:
-                self._some.wait_for(lambda: self._stopped or self._due() is not None)
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopped or self._due() is not None)
                 if self._stopped:
                     return
                 message, worker = self._next(), self._worker
@@ -216,13 +185,13 @@ class SpeechHost:
 
     def started(self, worker: WorkerProcess, message: Started) -> None:
         assert isinstance(message.info, SpeechInfo), "this worker hears"
-        with self._some:
-            self._info, self._worker = message.info, worker
+        with self._changed:
+            self._worker = worker
             self._out.clear()
             for session in self._sessions.values():
                 session.away = 0
                 self._out.append(OpenSpeech(session.id, session.next_id))
-            self._some.notify_all()
+            self._came(message.info)
 
     def said(self, worker: WorkerProcess, message: FromWorker) -> None:
         match message:
@@ -232,32 +201,26 @@ class SpeechHost:
                     session.next_id = words.id + 1
                     session.listener(words)
             case PieceTaken(id):
-                with self._some:
+                with self._changed:
                     session = self._sessions.get(id)
                     if session is not None:
                         session.away -= 1
-                        self._some.notify_all()
+                        self._changed.notify_all()
             case Pong():
                 self._process = message.process
 
-    def accuse(self, how: str, at_work: Sequence[str]) -> bool:
-        return False
-
     def died(self, how: str, final: bool) -> None:
-        with self._some:
+        with self._changed:
             self._worker = None
-            self._deaths += 1
-            if final:
-                self._failure = self._failure or self._last_words(how)
-            self._some.notify_all()
+            self._went(how, final)
 
     def stopped(self) -> None:
-        with self._some:
+        with self._changed:
             self._worker = None
 
     def _last_words(self, how: str) -> str:
         if self._info is not None:
-            return f"the worker that hears ended too often, last because {how}"
+            return super()._last_words(how)
         said = self._log.read_text("utf-8", "replace").strip() if self._log.exists() else ""
         words = f"; its loader said: {said[-LAST_WORDS:]}" if said else ""
         if not how.startswith("it "):  # a reason of ours says it all

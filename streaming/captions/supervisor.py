@@ -7,16 +7,15 @@ alerts and an empty memory, and are told "live".
 
 from __future__ import annotations
 
-import atexit
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from ..clock import Clock, SystemClock
 from ..messages import FromWorker, Pong, Started
 from ..process import WorkerProcess
-from ..watcher import Restarts, Watcher
+from ..watched import Named, WatchedHost
+from ..watcher import Watcher
 from .courier import Courier
 from .host import (
     AnswerPart,
@@ -33,11 +32,12 @@ from .roster import Roster
 from .session import HostedCaptions
 from .worker import main
 
+NAMED = Named("the captions", "the captions' worker", "the captions were switched off")
 HANG_S = 60.0
 """A large model may take long for one pass on a busy machine."""
 
 
-class CaptionWorkerHost:
+class CaptionWorkerHost(WatchedHost[CaptionInfo]):
     """Runs the captions of all viewers in a worker process; implements `CaptionHost`.
 
     Args:
@@ -52,6 +52,7 @@ class CaptionWorkerHost:
         *,
         hang_s: float = HANG_S,
     ) -> None:
+        super().__init__(NAMED)
         self._options = options or CaptionOptions()
         self._clock = clock or SystemClock()
         self._roster = Roster(self._options.max_sessions, self._clock)
@@ -64,34 +65,10 @@ class CaptionWorkerHost:
             hang_s=hang_s,
             spawn=partial(WorkerProcess, main, "millrace-captions"),
         )
-        self._changed = threading.Condition(threading.Lock())
-        self._began = self._stopped = False
-        self._live = False
-        self._info: CaptionInfo | None = None
-        self._failure = ""
-        self._deaths = 0
         self._process: Mapping[str, Any] = {}
         self._numbers: Mapping[str, Mapping[str, Any]] = {}
 
     # ---- CaptionHost ---------------------------------------------------------------------------
-
-    def start(self) -> None:
-        with self._changed:
-            first = not self._began and not self._stopped
-            self._began = True
-        if first:
-            self._courier.start()
-            self._watcher.start()
-            # Ends the worker before multiprocessing does, which would look like a crash.
-            atexit.register(self.stop)
-
-    def ready(self, timeout: float | None = None) -> CaptionInfo:
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._info or self._failure, timeout):
-                raise TimeoutError(f"the captions were not ready within {timeout} s")
-            if self._failure or self._info is None:
-                raise RuntimeError(self._failure)
-            return self._info
 
     def open(self, config: CaptionConfig, listener: CaptionListener) -> HostedCaptions:
         with self._changed:
@@ -113,31 +90,11 @@ class CaptionWorkerHost:
             "by_session": {session.id: session.stats() for session in sessions},
         }
 
-    def stop(self) -> None:
-        with self._changed:
-            if self._stopped:
-                return
-            self._stopped = True
-            self._failure = self._failure or "the captions were switched off"
-            self._changed.notify_all()
-        if self._began:
-            self._watcher.stop()
-            self._courier.stop()
-            atexit.unregister(self.stop)
+    def _begin(self) -> None:
+        self._courier.start()
 
-    @property
-    def state(self) -> str:
-        """ "starting", "live", "restarting", "failed" (for good) or "stopped"."""
-        if self._failure:
-            return "stopped" if self._stopped else "failed"
-        if self._info is None:
-            return "starting"
-        return "live" if self._live else "restarting"
-
-    @property
-    def restarts(self) -> Restarts:
-        """How often a worker may die before this host gives up."""
-        return self._watcher.restarts
+    def _end(self) -> None:
+        self._courier.stop()
 
     # ---- Link ----------------------------------------------------------------------------------
 
@@ -167,9 +124,8 @@ class CaptionWorkerHost:
     def started(self, worker: WorkerProcess, message: Started) -> None:
         assert isinstance(message.info, CaptionInfo), "this worker tells"
         with self._changed:
-            self._info, self._live = message.info, True
             self._process = {"pid": worker.pid}
-            self._changed.notify_all()
+            self._came(message.info)
         first = [request for session in self._roster.all() for request in session.opening()]
         self._courier.connect(worker, first)
 
@@ -188,17 +144,10 @@ class CaptionWorkerHost:
             case Pong():
                 self._numbers, self._process = message.sessions, message.process
 
-    def accuse(self, how: str, at_work: Sequence[str]) -> bool:
-        return False
-
     def died(self, how: str, final: bool) -> None:
         self._courier.disconnect()
         with self._changed:
-            self._live = False
-            self._deaths += 1
-            if final:
-                self._failure = self._failure or self._last_words(how)
-            self._changed.notify_all()
+            self._went(how, final)
         for session in self._roster.all():
             if final or session.closing is not None:
                 self._finish(session, session.closing or self._failure)
@@ -215,11 +164,3 @@ class CaptionWorkerHost:
         self._roster.remove(session.id)
         self._courier.forget(session.id)
         session.deliver(CaptionEvent("closed", reason))
-
-    def _last_words(self, how: str) -> str:
-        if self._info is None:
-            return f"the captions could not start: {how}"
-        return (
-            f"the captions' worker ended {self.restarts.limit} times within "
-            f"{self.restarts.window_s:g} s, last because {how}; giving up"
-        )

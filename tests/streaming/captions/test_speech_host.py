@@ -108,8 +108,8 @@ def test_a_killed_worker_comes_back_and_hears_on(model: Path) -> None:
         before = ear.until(lambda words: len(words) >= 2)[-1]
         assert host._worker is not None and host._worker.pid
         os.kill(host._worker.pid, signal.SIGKILL)
-        with host._some:
-            assert host._some.wait_for(lambda: host._deaths == 1 and host._worker is not None, 60)
+        with host._changed:
+            assert host._changed.wait_for(lambda: host._deaths == 1 and host._live, 60)
         for piece in second[:WAITING]:
             session.hear(piece)
         after = ear.until(lambda words: words[-1].start >= 60.0)[-1]
