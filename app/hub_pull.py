@@ -18,6 +18,8 @@ from .hub_lock import PARTIAL, Kept
 
 SPARE = 256 << 20
 """Bytes that stay free on the disk."""
+LINKED_FROM = 1 << 20
+"""Bytes from which on a file that another model has already is not fetched again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +226,7 @@ def _bring(wish: Wish, item: Item) -> Kept:
     kept, target = item.kept, item.kept.at(wish.folder)
     suffix = (kept.sha256 or kept.commit)[:12]
     partial = wish.folder / PARTIAL / kept.role / f"{kept.file}.{suffix}"
-    twin = hub_lock.twin(wish.root, kept.sha256)
+    twin = hub_lock.twin(wish.root, kept.sha256) if kept.bytes >= LINKED_FROM else None
     try:
         partial.parent.mkdir(parents=True, exist_ok=True)
         if twin is not None and twin != target and hub.digest(twin) == kept.sha256:

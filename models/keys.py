@@ -15,13 +15,11 @@ from .checkpoints import check_causal_wan, open_source
 from .loaders import Shape, WeightsError, differences
 from .released import Released
 from .sd.parts import MissingPackage, require
-from .specs import TAEHV_WAN21, WAN_1_3B, WAN_14B, WAN_VAE, DiTSpec
+from .specs import TAEHV_WAN21, WAN_VAE
 from .taehv import TAEHV, TGrow
 from .vl.checkpoint import check_checkpoint
-from .wan_sizes import dit_sizes, vae_sizes
+from .wan_sizes import WAN_SPECS, dit_sizes, vae_sizes
 from .wan_vae import WanVAE
-
-WAN_SPECS: Mapping[str, DiTSpec] = {"wan2.1-1.3b": WAN_1_3B, "wan2.1-14b": WAN_14B}
 
 Note = tuple[str, str]
 """A part's role, and what is worth knowing about it."""

@@ -13,8 +13,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from .specs import DiTSpec, WanVAESpec
+from .specs import WAN_1_3B, WAN_14B, DiTSpec, WanVAESpec
 
+WAN_SPECS: Mapping[str, DiTSpec] = {"wan2.1-1.3b": WAN_1_3B, "wan2.1-14b": WAN_14B}
+"""The released sizes by name."""
 CONFIG = Path("config") / "config.json"
 _KEYS = {
     "dim": "dim",

@@ -69,6 +69,8 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urllib.parse.unquote(self.path.partition("?")[0]).strip("/").split("/")
         if parts[:2] == ["api", "models"]:
             self._list("/".join(parts[2:4]), parts[5] if len(parts) > 5 else "main")
+        elif parts[0] == "api":
+            self._refuse("404")
         else:
             self._file("/".join(parts[:2]), "/".join(parts[4:]))
 
