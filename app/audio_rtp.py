@@ -26,7 +26,7 @@ from aiortc.rtp import AnyRtcpPacket, RtcpSrPacket, RtpPacket
 from ..streaming.clock import Clock
 from .audio_line import BLOCK, RATE, Samples
 from .manners import Rated
-from .rtc_patches import ReceiverClock
+from .rtc_patches import ReceiverClock, ingest
 
 REORDER_PACKETS = 4
 """Packets that may come before a missing one until it is given up: 80 ms."""
@@ -86,10 +86,8 @@ def prepare_receiver(receiver: RTCRtpReceiver, clock: Clock) -> ReceiverClock:
     stamps = ReceiverClock(rate=RATE)
     buffer = PromptSoundBuffer()
     private: Any = receiver
-    private._RTCRtpReceiver__jitter_buffer = buffer
-    private._RTCRtpReceiver__timestamp_mapper = stamps
     codecs: dict[int, Any] = private._RTCRtpReceiver__codecs
-    handle_rtp, handle_rtcp = receiver._handle_rtp_packet, receiver._handle_rtcp_packet
+    handle_rtp = receiver._handle_rtp_packet
     rated = Rated(PACKETS_S)
 
     async def on_rtp(packet: RtpPacket, arrival_time_ms: int) -> None:
@@ -104,12 +102,7 @@ def prepare_receiver(receiver: RTCRtpReceiver, clock: Clock) -> ReceiverClock:
                 frame.timestamp = stamps.map(frame.timestamp)
                 private._RTCRtpReceiver__decoder_queue.put((codec, frame))
 
-    async def on_rtcp(packet: AnyRtcpPacket) -> None:
-        stamps.on_report(packet)
-        await handle_rtcp(packet)
-
-    private._handle_rtp_packet = on_rtp
-    private._handle_rtcp_packet = on_rtcp
+    ingest(receiver, buffer, stamps, on_rtp)
     return stamps
 
 

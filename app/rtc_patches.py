@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -164,16 +164,34 @@ def _signed32(value: int) -> int:
     return (value + (1 << 31)) % (1 << 32) - (1 << 31)
 
 
+OnPacket = Callable[[RtpPacket, int], Coroutine[Any, Any, None]]
+
+
+def ingest(
+    receiver: RTCRtpReceiver, buffer: JitterBuffer, clock: ReceiverClock, on_rtp: OnPacket
+) -> None:
+    """Put a buffer, a clock and a way to take packets in the place of a receiver's own; call before
+    the connection starts."""
+    private: Any = receiver
+    handle_rtcp = receiver._handle_rtcp_packet
+
+    async def on_rtcp(packet: AnyRtcpPacket) -> None:
+        clock.on_report(packet)
+        await handle_rtcp(packet)
+
+    private._RTCRtpReceiver__jitter_buffer = buffer
+    private._RTCRtpReceiver__timestamp_mapper = clock
+    private._handle_rtp_packet = on_rtp
+    private._handle_rtcp_packet = on_rtcp
+
+
 def prepare_receiver(receiver: RTCRtpReceiver) -> ReceiverClock:
     """Install marker-bit ingest and capture clock; call before the connection starts."""
     clock = ReceiverClock()
     buffer = PromptJitterBuffer()
     private: Any = receiver
-    private._RTCRtpReceiver__jitter_buffer = buffer
-    private._RTCRtpReceiver__timestamp_mapper = clock
     codecs: dict[int, RTCRtpCodecParameters] = private._RTCRtpReceiver__codecs
-    handle_rtp, handle_rtcp = receiver._handle_rtp_packet, receiver._handle_rtcp_packet
-
+    handle_rtp = receiver._handle_rtp_packet
     recovery = Recovery()
 
     async def on_rtp(packet: RtpPacket, arrival_time_ms: int) -> None:
@@ -195,12 +213,7 @@ def prepare_receiver(receiver: RTCRtpReceiver) -> ReceiverClock:
                 frame.timestamp = clock.map(frame.timestamp)
                 private._RTCRtpReceiver__decoder_queue.put((codec, frame))
 
-    async def on_rtcp(packet: AnyRtcpPacket) -> None:
-        clock.on_report(packet)
-        await handle_rtcp(packet)
-
-    private._handle_rtp_packet = on_rtp
-    private._handle_rtcp_packet = on_rtcp
+    ingest(receiver, buffer, clock, on_rtp)
     return clock
 
 
