@@ -53,6 +53,12 @@ SHIPPED = (
 )
 
 
+USUAL_SIZE = (832, 480)
+USUAL_STEPS = 2
+USUAL_POLICY = "streamdiffusionv2"
+"""What the memory of a model is told for."""
+
+
 def show(models: Path, as_json: bool) -> None:
     """Print the models and what each is made of.
 
@@ -76,10 +82,38 @@ def show(models: Path, as_json: bool) -> None:
 def _lines(model: Released, models: Path) -> Iterator[str]:
     folder = folder_of(model.name, models)
     yield f"{_option(model):<27} {model.about}; {hub_lock.state(model, folder)}"
+    yield f"{'':<27} memory: {needed(model)}"
     for part in model.parts:
         doubt = "" if part.verified else "  (not confirmed)"
         size = size_text(part.bytes)
         yield f"{'':<27} {part.role:<12} {part.repo}  {size}  {part.licence}{doubt}"
+
+
+def needed(model: Released) -> str:
+    """The memory that a model takes on its device, in words."""
+    if model.family != "wan":
+        return f"{size_text(model.bytes)} of weights, and what its viewers need"
+    # Here, as only this needs them.
+    from ..models.estimate import estimate, told
+    from ..models.policies import policy_named
+    from ..models.specs import WAN_AUTOENCODERS
+    from ..models.wan_sizes import WAN_SPECS
+
+    policy = policy_named(model.policy or USUAL_POLICY)
+    # Where the past is shared by all steps there is one of it.
+    shared = policy.history == "clean"
+    steps = len(policy.levels) if shared else USUAL_STEPS
+    parts = estimate(
+        policy.spec(WAN_SPECS[model.spec]),
+        USUAL_SIZE,
+        sessions=1,
+        steps=1 if shared else steps,
+        dtype="bfloat16",
+        autoencoder=WAN_AUTOENCODERS.live,
+        frames=policy.frames,
+    )
+    size = "x".join(map(str, USUAL_SIZE))
+    return f"{told(parts)} for one viewer at {size} with {steps} steps in bfloat16"
 
 
 def _option(model: Released) -> str:
@@ -110,6 +144,7 @@ def _released_row(model: Released, models: Path) -> dict[str, Any]:
         "state": hub_lock.state(model, folder),
         "folder": str(folder),
         "bytes": model.bytes,
+        "memory": needed(model),
         "parts": [asdict(part) for part in model.parts],
     }
 

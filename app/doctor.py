@@ -9,11 +9,13 @@ from dataclasses import asdict
 from typing import Any
 
 from .. import assets
+from ..models.released import RELEASED, folder_of
 from ..streaming.allocator import keep_freed_memory
 from ..streaming.assemble import quiet_threads
 from ..streaming.clock import SystemClock
 from ..streaming.config import Options, resolve
-from . import machine
+from . import machine, weights
+from .hub_lock import state
 
 
 def run(as_json: bool, fresh: bool) -> None:
@@ -36,6 +38,7 @@ def examine(fresh: bool = False) -> dict[str, Any]:
         "torch": torch_facts(),
         "chosen": chosen,
         "captions": caption_facts(),
+        "models": model_facts(os.environ),
         "codecs": machine.codecs(),
         "browser": machine.browser(),
         "assets": asset_state(),
@@ -90,6 +93,14 @@ def caption_facts() -> dict[str, Any]:
     return {"vlm": "tiny", "title": tiny_vl.TITLE, "device": device, "why": why, "weights": state}
 
 
+def model_facts(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Where pulled models lie, and which of the released ones are there."""
+    folder = weights.root(None, environ)
+    states = {name: state(model, folder_of(name, folder)) for name, model in RELEASED.items()}
+    here = {name: found for name, found in states.items() if found != "not pulled"}
+    return {"folder": str(folder), "here": here, "others": sorted({*states} - {*here})}
+
+
 def asset_state() -> dict[str, str]:
     """ "ok" or what is wrong, for each shipped file."""
     state = {}
@@ -125,5 +136,8 @@ def lines(report: Mapping[str, Any]) -> list[str]:
     told = report["captions"]
     trouble = "" if told["weights"] == "ok" else f"; {told['weights']}"
     rows.append(("captions", f"{told['title']} (--vlm {told['vlm']}){trouble}. {told['why']}"))
+    kept = report["models"]
+    here = ", ".join(f"{name} ({found})" for name, found in kept["here"].items())
+    rows.append(("models", f"{here or 'none pulled'}, in {kept['folder']}"))
     chosen = [("chosen", reason) for reason in report["chosen"]["reasons"]]
     return [f"{name:<10} {text}" for name, text in rows + chosen]

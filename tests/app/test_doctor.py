@@ -51,10 +51,12 @@ def test_missing_things_are_named() -> None:
         "assets": {"a": "a is missing"},
         "chosen": {"reasons": ["Because."]},
         "captions": {"vlm": "v", "title": "Teller", "weights": "gone", "why": "On a CPU."},
+        "models": {"folder": "/models", "here": {"wan": "partly pulled"}, "others": []},
     }
     text = "\n".join(doctor.lines(report))
     told = "Teller (--vlm v); gone. On a CPU."
-    for words in ("missing: libvpx", "no Chromium", "a is missing", "1.5 of 2 cores", told):
+    kept = "wan (partly pulled), in /models"
+    for words in ("missing: libvpx", "no Chromium", "a is missing", "1.5 of 2 cores", told, kept):
         assert words in text
 
 
