@@ -48,6 +48,8 @@ def sizes_of(folder: Path, named: DiTSpec, policy: WanPolicy, coder: Autoencoder
     Raises:
         FileNotFoundError, WeightsError, ValueError: a file is missing or damaged.
     """
+    for role in ("dit", *FOLDERS[coder]):
+        weight_files(folder / role)  # is it there?
     dit = policy.spec(dit_sizes(folder, named))
     if coder == "taehv":
         return WanSizes(dit)

@@ -175,5 +175,6 @@ def _pipeline_options(config: Config) -> dict[str, object]:
     return {
         "schedule": config.schedule,
         "max_sessions": config.engine.max_sessions,
+        "size": config.engine.size,
         **config.settings,
     }

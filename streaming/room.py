@@ -19,16 +19,29 @@ def host_memory() -> dict[str, int]:
     return {"total": table["MemTotal"], "available": table["MemAvailable"]}
 
 
-def free_share(device: str) -> float:
-    """Share of a device's memory that is free, in 0..1; 1 where nothing is known.
+def free_bytes(device: str) -> int | None:
+    """Bytes of a device's memory that are free; None where nothing is known.
 
     On a GPU what PyTorch keeps for later counts as free, as the next stream is made of it.
     """
     if device.startswith("cuda"):
-        import torch
+        return _gpu_memory(device)[0]
+    return host_memory().get("available")
 
-        free, total = torch.cuda.mem_get_info(device)
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return (free + kept) / total
+
+def free_share(device: str) -> float:
+    """Share of a device's memory that is free, in 0..1; 1 where nothing is known."""
+    if device.startswith("cuda"):
+        free, total = _gpu_memory(device)
+        return free / total
     memory = host_memory()
     return memory["available"] / memory["total"] if memory else 1.0
+
+
+def _gpu_memory(device: str) -> tuple[int, int]:
+    """Free and total."""
+    import torch
+
+    free, total = torch.cuda.mem_get_info(device)
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return free + kept, total

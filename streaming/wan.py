@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 
 from ..models.loaders import WeightsError
 from ..models.policies import WanPolicy, policy_named
-from ..models.specs import WAN_1_3B, WAN_14B, WAN_AUTOENCODERS, AutoencoderName, DiTSpec
+from ..models.specs import WAN_AUTOENCODERS, AutoencoderName, DiTSpec
 from ..models.wan import FOLDERS, WanModel, WanSizes, load_wan, random_wan, sizes_of
+from ..models.wan_sizes import WAN_SPECS
 from .config import ConfigError
 from .diffusion import VideoDiffusion
+from .parts import Size
 from .pipeline import PipelineContext
-from .wan_info import wan_info
+from .wan_info import SIZES, STRIDE, wan_info
 from .wan_parts import wan_parts
+from .wan_room import WanRoom
 from .wan_text import WanPrompts, random_embed
 
 TITLES = {"wan2.1-1.3b": "Wan 2.1 causal 1.3B", "wan2.1-14b": "Wan 2.1 causal 14B"}
-SPECS = {"wan2.1-1.3b": WAN_1_3B, "wan2.1-14b": WAN_14B}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +31,12 @@ class WanOptions:
 
     Attributes:
         weights: folder in the layout of a pulled model; None for random weights.
-        policy: how the weights are streamed, a name of `models.policies`.
+        policy: how the weights are streamed: `policy`, a name of `models.policies`, with no more
+            than its first `steps` levels.
         vae: which autoencoder, see `models.specs.AutoencoderUse`.
         max_sessions: streams of one picture size at a time.
         sequential: see `VideoDiffusion`.
+        size: height and width that most streams will have.
     """
 
     weights: Path | None
@@ -40,6 +44,7 @@ class WanOptions:
     vae: AutoencoderName
     max_sessions: int
     sequential: bool
+    size: Size
 
     @classmethod
     def read(cls, name: str, context: PipelineContext) -> WanOptions:
@@ -60,14 +65,20 @@ class WanOptions:
             raise ConfigError(f"vae: {vae!r} is not one of {', '.join(FOLDERS)}")
         try:
             policy = policy_named(str(options.get("policy", "streamdiffusionv2")))
+            if "steps" in options:
+                policy = replace(policy, levels=policy.steps(int(options["steps"])))
         except ValueError as error:
             raise ConfigError(str(error)) from error
+        width, height = options.get("size", SIZES[0])
+        if not (width and height) or width % STRIDE or height % STRIDE:
+            width, height = SIZES[0]
         return cls(
             weights=None if random else Path(str(folder)),
             policy=policy,
             vae=cast(AutoencoderName, vae),
             max_sessions=int(options.get("max_sessions", 4)),
             sequential=options.get("schedule", "sequential") != "stream",
+            size=(height, width),
         )
 
 
@@ -95,21 +106,40 @@ def build(
         ConfigError: see `WanOptions.read`; or the weights do not fit or cannot be read.
     """
     options = WanOptions.read(name, context)
-    device, dtype = torch.device(context.device), getattr(torch, context.dtype)
-    named = SPECS[name] if named is None else named
-    try:
-        model = _model(options, named, device, dtype)
-    except (FileNotFoundError, WeightsError, ValueError) as error:
-        raise ConfigError(str(error)) from error
+    named = WAN_SPECS[name] if named is None else named
+    model, room = _loaded(name, options, named, context)
     random = options.weights is None
     info = wan_info(name, TITLES.get(name, name), options.policy, random)
     prompts = WanPrompts(random_embed(model.sizes.dit))
-    parts = wan_parts(info, model.dit, model.autoencoder, prompts, options.policy)
+    parts = wan_parts(info, model.dit, model.autoencoder, prompts, options.policy, room)
     return VideoDiffusion(parts, streams=options.max_sessions, sequential=options.sequential)
 
 
-def _model(options: WanOptions, named: DiTSpec, device: Any, dtype: torch.dtype) -> WanModel:
-    if options.weights is None:
-        return random_wan(WanSizes(options.policy.spec(named)), options.vae, device, dtype)
-    sizes = sizes_of(options.weights, named, options.policy, options.vae)
-    return load_wan(options.weights, sizes, options.vae, device, dtype, options.policy.ema)
+def _loaded(
+    name: str, options: WanOptions, named: DiTSpec, context: PipelineContext
+) -> tuple[WanModel, WanRoom]:
+    """The weights, if they and the streams fit into what is free."""
+    device, dtype = torch.device(context.device), getattr(torch, context.dtype)
+    folder = options.weights
+    try:
+        sizes = WanSizes(options.policy.spec(named))
+        if folder is not None:
+            sizes = sizes_of(folder, named, options.policy, options.vae)
+        room = WanRoom(
+            name,
+            sizes.dit,
+            sizes.vae,
+            sizes.taehv,
+            options.vae,
+            context.device,
+            context.dtype,
+            len(options.policy.levels),
+            options.policy.frames,
+            folder is not None,
+        )
+        room.check_loading(options.max_sessions, options.size)
+        if folder is None:
+            return random_wan(sizes, options.vae, device, dtype), room
+        return load_wan(folder, sizes, options.vae, device, dtype, options.policy.ema), room
+    except (FileNotFoundError, WeightsError, ValueError, RuntimeError) as error:
+        raise ConfigError(str(error)) from error

@@ -45,6 +45,7 @@ USES_TORCH = {
     "publish",
     "wan",
     "wan_parts",
+    "wan_room",
     "wan_text",
     "warmup",
 }
