@@ -36,6 +36,7 @@ Size = tuple[int, int]
 """Height and width."""
 IDLE_SIZES = 2
 """Sizes without a stream whose memory is kept for the next one."""
+MOST_FRAMES = 16
 DRAWINGS = 64
 """Combinations of wishes that are kept, so that streams with the same ones share them."""
 
@@ -254,9 +255,7 @@ def build(name: str, context: PipelineContext) -> UNetStylizer:
         ConfigError: no weights, or they do not fit, or a package is missing.
     """
     options = context.options
-    chunk = int(options.get("frame_buffer", 1))
-    if not 1 <= chunk <= 16:
-        raise ConfigError(f"frame_buffer: {chunk} frames at once; 1 to 16 are possible")
+    chunk = _frames(options.get("frame_buffer", 1))
     random = bool(options.get("random_weights"))
     additions = _additions(options)
     try:
@@ -300,6 +299,13 @@ def _load(name: str, context: PipelineContext, additions: Additions) -> SDModel:
             "or name the folder that holds unet, vae, text_encoder and tokenizer"
         )
     return load_sd(SPECS[name], folder, context.device, getattr(torch, context.dtype), additions)
+
+
+def _frames(given: object) -> int:
+    """Frames taken at once; from the command line it is a text."""
+    if str(given).isdecimal() and 1 <= int(str(given)) <= MOST_FRAMES:
+        return int(str(given))
+    raise ConfigError(f"frame_buffer: {given}; 1 to {MOST_FRAMES} frames at once are possible")
 
 
 def _additions(options: Mapping[str, Any]) -> Additions:

@@ -129,7 +129,8 @@ def random_sd(spec: SDSpec, device: str, dtype: torch.dtype) -> SDModel:
         torch.manual_seed(0)
         unet = diffusers.UNet2DConditionModel(**spec.unet)
         vae = diffusers.AutoencoderTiny()
-    ready = [_frozen(part.to(dtype=dtype)) for part in (unet, vae)]
+    # Not diffusers' own `to`, which warns of layers that it would rather keep in float32: none.
+    ready = [_frozen(nn.Module.to(part, dtype)) for part in (unet, vae)]
     network = Network(spec, channels_last(ready[0]))
     prompts = RandomPrompts(spec.tokens, spec.text_dim, network.device, dtype)
     return SDModel(spec, network, Autoencoder(channels_last(ready[1])), prompts)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +23,18 @@ from millrace.models.sd.specs import (
 )
 from safetensors.torch import load_file, save_file
 from sd_fakes import (
+    LAYERS,
+    LORA_NAMES,
     SPEC,
     TEXT_DIM,
     TOKENS,
+    model_unet,
     picture,
     tiny_controlnet,
     tiny_unet,
     tiny_vae,
     write_folder,
+    write_lora,
 )
 from torch import Tensor
 
@@ -77,59 +79,6 @@ def test_networks_are_called_as_they_are() -> None:
 
 # LoRA.
 
-LAYERS = (
-    "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q",
-    "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k",
-    "mid_block.attentions.0.transformer_blocks.0.attn1.to_out.0",
-    "up_blocks.1.attentions.0.transformer_blocks.0.ff.net.0.proj",
-    "down_blocks.0.attentions.0.proj_in",
-    "down_blocks.0.resnets.0.conv1",
-    "down_blocks.0.downsamplers.0.conv",
-    "time_embedding.linear_1",
-)
-NAMES: dict[str, Callable[[str], tuple[str, str]]] = {
-    "kohya": lambda name: (
-        f"lora_unet_{name.replace('.', '_')}.lora_down.weight",
-        f"lora_unet_{name.replace('.', '_')}.lora_up.weight",
-    ),
-    "peft": lambda name: (
-        f"base_model.model.{name}.lora_A.weight",
-        f"base_model.model.{name}.lora_B.weight",
-    ),
-    "diffusers": lambda name: (f"unet.{name}.lora_A.weight", f"unet.{name}.lora_B.weight"),
-    "old": lambda name: (
-        f"unet.{_processor(name)}_lora.down.weight",
-        f"unet.{_processor(name)}_lora.up.weight",
-    ),
-}
-
-
-def _processor(name: str) -> str:
-    for part in ("attn1.", "attn2."):
-        name = name.replace(part, f"{part}processor.")
-    return name.replace("to_out.0", "to_out")
-
-
-@cache
-def model_unet() -> Any:
-    """One for the shapes of its layers; nobody changes it."""
-    return tiny_unet()
-
-
-def write_lora(path: Path, naming: str = "kohya", layers: tuple[str, ...] = LAYERS) -> Path:
-    unet, generator = model_unet(), torch.Generator().manual_seed(6)
-    tensors = {}
-    for layer in layers:
-        weight = unet.get_submodule(layer).weight
-        down = 0.3 * torch.randn(2, *weight.shape[1:], generator=generator)
-        up = 0.3 * torch.randn(weight.shape[0], 2, *[1] * (weight.dim() - 2), generator=generator)
-        for name, factor in zip(NAMES[naming](layer), (down, up), strict=True):
-            tensors[name] = factor
-        if naming == "kohya":
-            tensors[f"lora_unet_{layer.replace('.', '_')}.alpha"] = torch.tensor(2.0)
-    save_file(tensors, path)
-    return path
-
 
 def sample(network: Network, scales: Tensor | None = None, rows: int = 2) -> Tensor:
     generator = torch.Generator().manual_seed(8)
@@ -140,7 +89,9 @@ def sample(network: Network, scales: Tensor | None = None, rows: int = 2) -> Ten
 
 def test_names_of_all_kinds_mean_the_same_layers(tmp_path: Path) -> None:
     unet = model_unet()
-    read = {n: read_lora(write_lora(tmp_path / f"{n}.safetensors", n), unet, None) for n in NAMES}
+    read = {
+        n: read_lora(write_lora(tmp_path / f"{n}.safetensors", n), unet, None) for n in LORA_NAMES
+    }
     for in_unet, in_text in read.values():
         assert set(in_unet) == set(LAYERS) and not in_text
         for name, factor in in_unet.items():
@@ -171,7 +122,7 @@ def test_alpha_scales_and_a_1x1_convolution_takes_a_linear_factor(tmp_path: Path
     unet = tiny_unet()
     layer = "down_blocks.0.attentions.0.proj_in"
     down, up = torch.randn(4, 32), torch.randn(32, 4)
-    tensors = dict(zip(NAMES["peft"](layer), (down, up), strict=True))
+    tensors = dict(zip(LORA_NAMES["peft"](layer), (down, up), strict=True))
     tensors[f"base_model.model.{layer}.alpha"] = torch.tensor(2.0)
     save_file(tensors, tmp_path / "x.safetensors")
     before = unet.get_submodule(layer).weight.clone()

@@ -11,7 +11,7 @@ import torch
 from diffusers import LCMScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from millrace.kernels import flow_step, gaussian_noise
+from millrace.kernels import flow_step
 from millrace.models.sd import steps
 from millrace.models.sd.denoiser import CFG, Cfg, Denoiser, Drawing, Task
 from millrace.models.sd.network import Network
@@ -26,10 +26,13 @@ from millrace.models.sd.specs import (
 )
 from sd_fakes import (
     SPEC,
+    Answers,
     FakePrompts,
+    noises,
+    oracle,
     tiny_unet,
 )
-from torch import Tensor, nn
+from torch import Tensor
 
 PREDICTIONS: tuple[Prediction, ...] = ("epsilon", "v_prediction", "flow")
 LATENT = (4, 4, 4)
@@ -118,59 +121,7 @@ def test_a_flow_step_is_that_of_the_video_models() -> None:
     torch.testing.assert_close(own, following)
 
 
-# The sequential definition, in the papers' terms of predicted noise, with one forward a prompt.
-
-
-def oracle(network: Network, clean: Tensor, drawing: Drawing, noises: list[Tensor]) -> list[Tensor]:
-    """Clean latents [C, h, w] after each step of one frame, float64; guidance as StreamDiffusion
-    writes it, step by step: the virtual noise is carried along, and no anchor is kept."""
-    first, prediction = drawing.levels[0], network.spec.prediction
-    z = first.clean * clean + first.noise * noises[0]
-    virtual, found = noises[0], []
-    guides = drawing.cfg != "none" and drawing.guidance != 1
-    for i, level in enumerate(drawing.levels):
-        a, b = level.clean, level.noise
-
-        def noise_of(text: Tensor, z: Tensor = z, level: NoiseLevel = level) -> Tensor:
-            time = torch.tensor([level.timestep], dtype=torch.float64)
-            output = network(z[None], time, text[None])[0]
-            if prediction == "epsilon":
-                return output
-            if prediction == "v_prediction":
-                return level.clean * output + level.noise * z
-            return z + level.clean * output
-
-        noise = noise_of(drawing.prompt.embedding)
-        if guides and drawing.cfg == "full":
-            negative = noise_of(drawing.negative.embedding)
-            noise = negative + drawing.guidance * (noise - negative)
-        elif guides:
-            if drawing.cfg == "onetime" and i == 0:
-                virtual = noise_of(drawing.negative.embedding)
-            away = drawing.delta * virtual
-            noise = away + drawing.guidance * (noise - away)
-        estimate = (z - b * noise) / a
-        found.append(level.out * estimate + level.skip * z)
-        if i + 1 < len(drawing.levels):
-            after, fresh = drawing.levels[i + 1], noises[i + 1] * drawing.noise
-            away_from_anchor = found[-1] - (z - b * virtual) / a
-            virtual = fresh + after.clean * away_from_anchor / after.noise
-            z = after.clean * found[-1] + after.noise * fresh
-    return found
-
-
-class Answers(nn.Module):
-    """In place of a UNet: some smooth function of latent, time and text, the same for each row."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones((), dtype=torch.float64))
-
-    def forward(
-        self, z: Tensor, time: Tensor, text: Tensor, return_dict: bool
-    ) -> tuple[Tensor, ...]:
-        told = text.mean((1, 2)).view(-1, 1, 1, 1) + time.view(-1, 1, 1, 1) / 1000
-        return (torch.tanh(0.7 * z + told) + 0.1 * z.roll(1, -1),)
+# Guidance.
 
 
 def denoised(
@@ -187,10 +138,6 @@ def denoised(
         for row, clean in zip(rows, denoiser.step(state, tasks), strict=True):
             found[row].append(clean)
     return found
-
-
-def noises(seed: int, count: int) -> list[Tensor]:
-    return [gaussian_noise(seed, 0, i, LATENT, dtype=torch.float64) for i in range(count)]
 
 
 def wish(
@@ -232,7 +179,7 @@ def test_every_guidance_equals_its_definition_step_by_step(
     cleans = [torch.randn(frames, *LATENT, dtype=torch.float64, generator=generator) for _ in asked]
     found = denoised(Denoiser(network, frames, LATENT), cleans, drawings)
     for clean, drawing, results in zip(cleans, drawings, found, strict=True):
-        drawn = noises(drawing.seed, 5)
+        drawn = noises(drawing.seed, 5, LATENT)
         for t in range(frames):
             expected = oracle(network, clean[t], drawing, drawn)
             for result, one in zip(results, expected, strict=True):
@@ -247,7 +194,7 @@ def test_guidance_on_a_real_unet_equals_its_definition(cfg: Cfg, noise: bool) ->
     (found,) = denoised(Denoiser(network, 2, LATENT), [clean], [drawing])
     for t in range(2):
         for result, one in zip(
-            found, oracle(network, clean[t], drawing, noises(3, 3)), strict=True
+            found, oracle(network, clean[t], drawing, noises(3, 3, LATENT)), strict=True
         ):
             # diffusers makes the sinusoid of the time in float32.
             torch.testing.assert_close(result[t], one, rtol=1e-6, atol=1e-6)
