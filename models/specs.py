@@ -300,6 +300,7 @@ TAEHV_WAN21 = TAEHVSpec(
     latent_std=WAN_VAE.latent_std,
 )
 
+
 AutoencoderName = Literal["wan", "taehv", "wan+taehv"]
 
 
@@ -322,3 +323,40 @@ class AutoencoderUse:
 # At 480 x 832 the large one costs 21.6 TFLOP for four pictures both ways, the tiny one 0.8: more,
 # and far less, than the transformer between them.
 WAN_AUTOENCODERS = AutoencoderUse(live="taehv", export="wan")
+
+
+@dataclass(frozen=True, slots=True)
+class UMT5Spec:
+    """Dimensions of a umT5 text encoder.
+
+    Attributes:
+        vocabulary, dim, heads, head_dim, ffn_dim, layers: of the encoder.
+        buckets, distance: of its relative positions: how many, and beyond which they are one.
+        eps: of its normalisations.
+        text_len: rows that a prompt is given, words or zeros.
+    """
+
+    vocabulary: int
+    dim: int
+    heads: int
+    head_dim: int
+    ffn_dim: int
+    layers: int
+    buckets: int
+    distance: int
+    eps: float
+    text_len: int
+
+
+UMT5_XXL = UMT5Spec(
+    vocabulary=256_384,
+    dim=4096,
+    heads=64,
+    head_dim=64,
+    ffn_dim=10_240,
+    layers=24,
+    buckets=32,
+    distance=128,
+    eps=1e-6,
+    text_len=512,
+)

@@ -217,25 +217,3 @@ def load_autoencoder(
     if name == "taehv":
         return tiny
     return Pair(load_wan_vae(files["vae"], device, dtype, vae), tiny)
-
-
-def random_autoencoder(
-    name: AutoencoderName,
-    device: torch.device | str,
-    dtype: torch.dtype,
-    vae: WanVAESpec = WAN_VAE,
-    taehv: TAEHVSpec = TAEHV_WAN21,
-) -> VideoAutoencoder:
-    """One of the same size with random weights: speed without quality."""
-
-    def large() -> WanVAE:
-        with torch.device(device):
-            return WanVAE(vae).to(dtype).eval().requires_grad_(False).optimise_layout()
-
-    def tiny() -> TAEHV:
-        with torch.device(device):
-            return TAEHV(taehv).to(dtype).eval().requires_grad_(False).optimise_layout()
-
-    if name == "wan":
-        return large()
-    return tiny() if name == "taehv" else Pair(large(), tiny())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import torch
@@ -17,7 +16,6 @@ from millrace.models.video_autoencoder import (
     load_autoencoder,
     load_taehv,
     load_wan_vae,
-    random_autoencoder,
 )
 from millrace.models.wan_vae import WanVAE
 from torch import Tensor
@@ -209,11 +207,3 @@ def test_weights_that_do_not_fit(tmp_path: Path) -> None:
         load_wan_vae(path, "cpu", F64, SMALL_VAE)
     with pytest.raises(FileNotFoundError, match="nothing.pth"):
         load_wan_vae(tmp_path / "nothing.pth", "cpu", F64, SMALL_VAE)
-
-
-def test_random_ones_run(pictures: Tensor) -> None:
-    for name in get_args(AutoencoderName):
-        model = random_autoencoder(name, "cpu", torch.float32, SMALL_VAE, SMALL_TAEHV)
-        state = model.init_state(2, *SIZE, "cpu", torch.float32)
-        latents = model.encode(pictures[:, :1].float(), state, first=True)
-        assert model.decode(latents, state, first=True).shape == (2, 1, 3, *SIZE)
