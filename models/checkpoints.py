@@ -92,47 +92,51 @@ class TorchSource:
         return self.origin
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SafeSource:
-    """One or several safetensors files.
+    """One or several safetensors files, of which the one read last is open.
 
     Attributes:
         places: by name, the file and what the tensor is called in it.
-        handles: the open files.
     """
 
     origin: str
     places: Mapping[str, tuple[Path, str]]
     shapes: Mapping[str, Shape]
-    handles: Mapping[Path, Any]
+    current: tuple[Path, Any] | None = None
 
     @classmethod
     def open(cls, paths: list[Path], origin: Path) -> SafeSource:
-        handles: dict[Path, Any] = {}
         held: dict[str, Path] = {}
         shapes: dict[str, Shape] = {}
         for path in paths:
-            with reading(path):
-                handles[path] = safe_open(str(path), framework="pt", device="cpu")
-                for name in handles[path].keys():  # noqa: SIM118 - it is no mapping
+            with reading(path), _opened(path) as file:
+                for name in file.keys():  # noqa: SIM118 - it is no mapping
                     if name in held:
                         raise WeightsError(f"{path}: {name} is in {held[name].name} already")
                     held[name] = path
-                    shapes[name] = tuple(handles[path].get_slice(name).get_shape())
+                    shapes[name] = tuple(file.get_slice(name).get_shape())
         if not held:
             raise WeightsError(f"{origin}: holds no weights by name")
         short = without_prefix(held)
         places = {ours: (held[name], name) for ours, name in short.items()}
-        return cls(str(origin), places, {o: shapes[n] for o, n in short.items()}, handles)
+        return cls(str(origin), places, {o: shapes[n] for o, n in short.items()})
 
     def read(self, name: str) -> Tensor:
         path, theirs = self.places[name]
         with reading(path):
-            tensor: Tensor = self.handles[path].get_tensor(theirs)
+            if self.current is None or self.current[0] != path:
+                self.current = None  # The file before is given back first.
+                self.current = (path, _opened(path))
+            tensor: Tensor = self.current[1].get_tensor(theirs)
         return tensor
 
     def where(self, name: str) -> str:
         return str(self.places[name][0])
+
+
+def _opened(path: Path) -> Any:
+    return safe_open(str(path), framework="pt", device="cpu")
 
 
 # -- the public functions -----------------------------------------------------------------------
@@ -326,6 +330,7 @@ def place(
         for prefix, module in model.named_modules()
         for leaf, _ in module.named_parameters(recurse=False)
     ]
+    owners.sort(key=lambda owner: source.where(owner[0]))  # One file after another.
     for count, (name, module, leaf) in enumerate(owners, 1):
         value = nn.Parameter(_converted(source, name, device, dtype), requires_grad=False)
         module.register_parameter(leaf, value)

@@ -158,6 +158,26 @@ def assign_weights(
     return module.eval().requires_grad_(False)
 
 
+def random_model(
+    build: Callable[[], Model], device: torch.device | str, dtype: torch.dtype, seed: int = 0
+) -> Model:
+    """A module with random weights, for inference: what it costs to run, not what it can do.
+
+    One tensor after another in its final type, so that there is never a second copy.
+    """
+    generator = torch.Generator(device).manual_seed(seed)
+    with torch.device("meta"):
+        module = build()
+    module.to(dtype).to_empty(device=device)
+    for name, parameter in module.named_parameters():
+        fan_in = parameter[0].numel() if parameter.dim() > 1 and len(parameter) > 1 else 2500
+        bound = (3 / fan_in) ** 0.5  # of deviation 1 / sqrt(fan in), which keeps the scale
+        norm = "norm" in name and name.endswith("weight")
+        with torch.no_grad():
+            parameter.fill_(1) if norm else parameter.uniform_(-bound, bound, generator=generator)
+    return module.eval().requires_grad_(False)
+
+
 def some(names: Sequence[str]) -> str:
     """The first few of many names."""
     more = len(names) - _SHOWN
