@@ -208,6 +208,9 @@ def stylize(
     from .weights import settings as weight_settings
 
     given = {"prompt": prompt, "strength": strength, "steps": steps, "seed": seed}
+    shown = options.parse_size(size) if size else None
+    # What the engine prepares for; a model that does not take it prepares for its own.
+    width, height = (side + side % 2 for side in shown or (256, 256))
     job = command.Job(
         source=source,
         target=target,
@@ -216,10 +219,12 @@ def stylize(
             device,
             dtype,
             threads,
+            width,
+            height,
             max_sessions=1,
             settings=weight_settings(pipeline, weights, random_weights, loading, os.environ),
         ),
-        size=options.parse_size(size) if size else None,
+        size=shown,
         controls={name: value for name, value in given.items() if value is not None},
         texts=options.parse_settings(settings or []),
         keep_going=keep_going,
