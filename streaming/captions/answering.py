@@ -113,6 +113,7 @@ class Answering:
         question.fork.begin("answer", -1, question.now)
         question.writing = writing = Writing(
             question.fork,
+            viewer.id,
             "answer",
             self._model.text.answer_tokens,
             (),

@@ -2,37 +2,31 @@
 
 A tick takes what is due and reads it in one pass: looks at new turns, questions, alerts. Then every
 text in flight, captions and answers alike, grows by one token in one pass. So nobody waits for
-another's sentence to end, and what a tick costs is bounded.
+another's sentence to end, and what a tick costs is bounded. Sessions that are suspected of ending
+processes have ticks of their own.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from ...kernels.color import i420_to_rgb
 from ...models.vl.arena import ArenaFull
-from ...models.vl.dialect import ending
-from ...models.vl.segments import Pictures
 from ..clock import Clock
 from .alerts import Alert
 from .answering import Answering
-from .choosing import silence_of
 from .host import CaptionEvent
-from .keeping import forget, instruct
+from .keeping import instruct
 from .looks import Look
-from .messages import Ask, CloseCaptions, Instruct, OpenCaptions, Request, Unwatch, Watch
+from .messages import Acquit, Ask, CloseCaptions, Instruct, OpenCaptions, Request, Unwatch, Watch
 from .model import CaptionModel
 from .passes import Job, Passes
 from .ringing import Ringing
-from .viewer import LookBox, Tell, Turn, Viewer, new_viewer
+from .turns import Turns
+from .viewer import LookBox, Tell, Viewer, new_viewer
 from .writing import Writing, first
 
 MAX_ROWS = 8
@@ -62,6 +56,7 @@ class CaptionEngine:
         late: seconds after which a look is left out; infinite for files.
         wake: called when there is something to do.
         taken: told the session whose look was taken from its box, or left out.
+        at_work: told which sessions the work that begins is about, and () when it is done.
     """
 
     def __init__(
@@ -72,19 +67,20 @@ class CaptionEngine:
         late: float = LATE_S,
         wake: Callable[[], None] = _nothing,
         taken: Callable[[str], None] = lambda id: None,
+        at_work: Callable[[Sequence[str]], None] = lambda ids: None,
     ) -> None:
         self.model = model
         self._clock = clock
-        self._late = late
         self._wake = wake
-        self._taken = taken
+        self._at_work = at_work
         self._passes = Passes(model.reader, model.dialect, model.text)
+        self._writings: list[Writing] = []
         self._answering = Answering(model, self._passes, self._go_on)
         self._ringing = Ringing(model, clock)
+        self._turns = Turns(model, clock, self._passes, self._go_on, late, taken)
         self._arrivals: deque[Arrival] = deque()
         self._viewers: dict[str, Viewer] = {}
         self._boxes: dict[str, LookBox] = {}
-        self._writings: list[Writing] = []
         self._lock = threading.Lock()
 
     # ---- from any thread -----------------------------------------------------------------------
@@ -118,16 +114,33 @@ class CaptionEngine:
     def tick(self) -> bool:
         """Do what is due. False when there was nothing to do."""
         self._admit()
+        viewers = list(self._viewers.values())
+        groups = [[viewer] for viewer in viewers if viewer.suspect]
+        if together := [viewer for viewer in viewers if not viewer.suspect]:
+            groups.insert(0, together)
+        busy = [self._work(group) for group in groups]
+        return any(busy) or bool(self._arrivals)
+
+    def _work(self, viewers: Sequence[Viewer]) -> bool:
+        """A tick of these. False when there was nothing to do."""
+        ids = [viewer.id for viewer in viewers]
+        self._at_work(ids)
         jobs: list[Job] = []
-        for viewer in self._viewers.values():
+        for viewer in viewers:
             if viewer.turn is None:
                 jobs += self._answering.due(viewer)
                 jobs += self._ringing.due(viewer)
-        jobs += self._looks()
+        jobs += self._turns.due(viewers)
         self._passes.read(jobs)
-        going, waiting = first(self._writings, MAX_ROWS)
-        self._writings = [*waiting, *self._passes.grow(going)]
-        return bool(going or jobs or self._arrivals)
+        mine = [writing for writing in self._writings if writing.owner in ids]
+        others = [writing for writing in self._writings if writing.owner not in ids]
+        going, waiting = first(mine, MAX_ROWS)
+        self._writings = [*others, *waiting, *self._passes.grow(going)]
+        self._at_work(())
+        return bool(going or jobs)
+
+    def _go_on(self, writing: Writing) -> None:
+        self._writings.append(writing)
 
     def wait_time(self) -> float | None:
         """Nothing happens here by time alone."""
@@ -149,11 +162,13 @@ class CaptionEngine:
         while self._arrivals:
             arrival = self._arrivals.popleft()
             request = arrival.request
+            self._at_work([request.session])
             if isinstance(request, OpenCaptions):
                 assert arrival.tell is not None, "nobody hears this session"
                 self._open(request, arrival.tell)
             elif (viewer := self._viewers.get(request.session)) is not None:
                 self._serve(viewer, request)
+            self._at_work(())
 
     def _open(self, request: OpenCaptions, tell: Tell) -> None:
         """Idempotent: a session may be announced twice when a worker starts."""
@@ -165,6 +180,7 @@ class CaptionEngine:
         stream = reader.open()
         try:
             viewer = new_viewer(request.session, config, tell, self.model, stream, box)
+            viewer.suspect = request.suspect
             reader.append([(stream, self.model.dialect.opening(config.instruction))])
         except (ArenaFull, ValueError) as error:
             reader.close(stream)
@@ -189,6 +205,8 @@ class CaptionEngine:
                 viewer.wish = wish
                 if viewer.turn is None:
                     instruct(self.model, viewer)
+            case Acquit():
+                viewer.suspect = False
             case CloseCaptions(reason=reason):
                 self._close(viewer.id, reason)
 
@@ -196,127 +214,7 @@ class CaptionEngine:
         with self._lock:
             viewer = self._viewers.pop(id)
             del self._boxes[id]
-        if viewer.turn is not None and viewer.turn.writing is not None:
-            self._writings.remove(viewer.turn.writing)
-        gone = [question.writing for question in viewer.answering]
-        self._writings = [writing for writing in self._writings if writing not in gone]
+        self._writings = [writing for writing in self._writings if writing.owner != id]
         self._answering.drop(viewer)
         self.model.reader.close(viewer.stream)
         viewer.tell(CaptionEvent("closed", reason))
-
-    # ---- turns ---------------------------------------------------------------------------------
-
-    def _looks(self) -> list[Job]:
-        """The looks of all viewers who are between two turns, seen by the model in one batch."""
-        due = [
-            (viewer, look)
-            for viewer in self._viewers.values()
-            if viewer.turn is None and (look := self._take(viewer)) is not None
-        ]
-        jobs = []
-        for (viewer, look), pictures in zip(due, self._see([look for _, look in due]), strict=True):
-            number = viewer.counts.turns
-            viewer.turn = Turn(number, look, self._clock.now())
-            features, grid = pictures
-            period = self.model.info.look.period
-            seen = Pictures(features, grid, number, look.second, period)
-            header = self.model.dialect.turn(number, look.second, [seen])
-            jobs.append(
-                Job(
-                    viewer.stream,
-                    [*viewer.owed, *header],
-                    partial(self._read, viewer, seen),
-                    partial(self._no_room, viewer),
-                )
-            )
-        return jobs
-
-    def _take(self, viewer: Viewer) -> Look | None:
-        """The look in the viewer's box, if it is worth reading."""
-        look = viewer.box.take()
-        if look is None:
-            return None
-        self._taken(viewer.id)
-        if self._clock.now() - look.captured_at > self._late:
-            viewer.counts.late += 1
-            return None
-        viewer.now = look.end
-        if not viewer.gate.passes(look):
-            viewer.counts.unchanged += 1
-            viewer.voice.quiet()
-            return None
-        viewer.counts.taken += 1
-        viewer.looked = look
-        return look
-
-    def _see(self, looks: Sequence[Look]) -> list[tuple[Tensor, tuple[int, int, int]]]:
-        """Features and grid of each look; looks of one size go together."""
-        by_size: dict[tuple[int, int], list[int]] = defaultdict(list)
-        for number, look in enumerate(looks):
-            by_size[look.width, look.height].append(number)
-        out: dict[int, tuple[Tensor, tuple[int, int, int]]] = {}
-        for numbers in by_size.values():
-            planes = [torch.from_numpy(p) for n in numbers for p in looks[n].pictures]
-            rgb = i420_to_rgb(torch.stack(planes).to(self.model.device))
-            features, grid = self.model.reader.see(rgb.unflatten(0, (len(numbers), -1)))
-            out.update((n, (features[row], grid)) for row, n in enumerate(numbers))
-        return [out[number] for number in range(len(looks))]
-
-    def _read(self, viewer: Viewer, seen: Pictures, row: Tensor) -> None:
-        """The model has read a turn: it speaks, or it does not."""
-        turn, dialect = viewer.turn, self.model.dialect
-        assert turn is not None
-        viewer.owed = []
-        viewer.counts.turns += 1
-        viewer.turns.append(turn.look.second)
-        if viewer.memory.recall is not None:
-            viewer.memory.recall.seen(seen)
-        if not viewer.voice.speaks(silence_of(row, dialect.silence[0])):
-            self._end_turn(viewer, silent=True)
-            return
-        viewer.stream.begin("caption", turn.number, turn.look.second)
-        turn.writing = writing = Writing(
-            viewer.stream,
-            "caption",
-            self.model.text.caption_tokens,
-            tuple(viewer.words),
-            _nothing,
-            partial(self._spoken, viewer),
-        )
-        forbidden = dialect.stop | {dialect.silence[0]}
-        if self._passes.give(writing, row, forbidden):
-            self._go_on(writing)
-
-    def _go_on(self, writing: Writing) -> None:
-        self._writings.append(writing)
-
-    def _spoken(self, viewer: Viewer) -> None:
-        """A caption is complete."""
-        turn = viewer.turn
-        assert turn is not None and turn.writing is not None
-        ids = turn.writing.ids
-        text = self.model.dialect.decode(ids)
-        viewer.words.extend(ids)
-        viewer.counts.spoken += 1
-        if viewer.recent.news(turn.look.second, text):
-            viewer.say(self._clock.now(), turn.look, text, "caption")
-        elif text:
-            viewer.counts.duplicates += 1
-        self._end_turn(viewer, silent=False)
-
-    def _end_turn(self, viewer: Viewer, silent: bool) -> None:
-        turn, viewer.turn = viewer.turn, None
-        assert turn is not None
-        viewer.owed = ending(self.model.dialect, turn.number, turn.look.second, silent)
-        viewer.ring = True
-        forget(self.model.reader, viewer)
-        now = self._clock.now()
-        viewer.took(now, now - turn.began)
-        if viewer.wish is not None:
-            instruct(self.model, viewer)
-
-    def _no_room(self, viewer: Viewer) -> None:
-        viewer.turn = None
-        viewer.counts.no_room += 1
-        viewer.gate.forget()
-        forget(self.model.reader, viewer)

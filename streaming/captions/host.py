@@ -29,6 +29,7 @@ class CaptionInfo:
         speech: which model hears speech, or how to add one; "" where nobody looked.
         look: how the pictures are taken that the model looks at.
         policies: names that `CaptionConfig.memory` may have.
+        wishes: standing wishes that it understands.
     """
 
     name: str
@@ -44,6 +45,7 @@ class CaptionInfo:
     speech: str = ""
     look: LookSpec = LookSpec()
     policies: tuple[str, ...] = ("default",)
+    wishes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,21 @@ class CaptionEvent:
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
-Telling = Said | AnswerPart | AlertFired | CaptionEvent
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Whatever there was to tell up to this second of the stream was told: pictures were read, or
+    stood still. Comes with every look, also where nothing is said, so that a viewer knows that what
+    he reads is current.
+
+    Attributes:
+        delay: seconds from the capture of the look's last picture until now.
+    """
+
+    until: float
+    delay: float
+
+
+Telling = Said | AnswerPart | AlertFired | CaptionEvent | Seen
 CaptionListener = Callable[[Telling], None]
 """Called from a thread of the host; must return at once."""
 
@@ -211,9 +227,8 @@ class CaptionSession(Protocol):
     def close(self, reason: str = "") -> None: ...
 
     def stats(self) -> Mapping[str, Any]:
-        """turns, turn_ms and delay_ms {p50, p95}, first_word_ms {p50, p95}, tokens_kept,
-        evictions, looks {taken, superseded, unchanged, late}, questions, alerts, cues,
-        duplicates."""
+        """turns, turn_ms, and what `timings.Timings` tells, tokens_kept, evictions, looks {taken,
+        superseded, unchanged, late}, questions, alerts, cues, duplicates."""
         ...
 
 

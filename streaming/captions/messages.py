@@ -12,10 +12,15 @@ from .looks import Look
 
 @dataclass(frozen=True, slots=True)
 class OpenCaptions:
-    """Open a session with an empty memory."""
+    """Open a session with an empty memory.
+
+    Attributes:
+        suspect: a worker may have died of it, see `streaming.suspects`: it works alone.
+    """
 
     session: str
     config: CaptionConfig
+    suspect: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,14 @@ class Instruct:
     wish: str
 
 
-Request = OpenCaptions | CloseCaptions | Ask | Watch | Unwatch | Instruct
+@dataclass(frozen=True, slots=True)
+class Acquit:
+    """A session is no suspect any longer."""
+
+    session: str
+
+
+Request = OpenCaptions | CloseCaptions | Ask | Watch | Unwatch | Instruct | Acquit
 """Small and rare; never lost while the worker lives."""
 
 

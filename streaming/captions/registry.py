@@ -24,12 +24,11 @@ from ...models.vl.stream import StreamingVL
 from ...models.vl.tiny_dialect import TinyDialect
 from ..config import DTYPES, ConfigError
 from ..room import host_memory
-from .alerts import AlertRule
+from . import habits
 from .answering import MAX_ANSWERING
 from .host import CaptionInfo, CaptionOptions
 from .looks import LookSpec
 from .model import CaptionModel, MemoryFactory, TextRule
-from .speaking import GateRule, SpeakRule
 
 BUILT_IN = ("tiny", "tiny-random")
 OFFERED = tuple(name for name in POLICIES if name != "group")
@@ -38,25 +37,6 @@ PINNED = 256
 """Tokens of an opening with a long standing wish."""
 FORK_WORDS = 512
 """Tokens of a question, those before it, an answer, and the alerts of a turn."""
-AROUND, TINY_AROUND = 32, 4
-"""Words of a turn beside its caption: Qwen2.5-VL's marks and times, the embedded model's stamps."""
-TINY_GATE = GateRule(every=5.0)
-TINY_SPEAK = SpeakRule(begin=1.0, go_on=0.0)
-TINY_ALERT = AlertRule()
-"""The best of a dozen in `trial` (twelve streams of a minute): caption F1 0.41 and no caption in a
-quiet minute, where thresholds of 0 had 0.38 and 0.24."""
-RELEASED_MEMORY_S = 600.0
-RELEASED_LIMITS = (
-    "It was trained by others to tell about everyday video; it may be wrong, and sound sure.",
-    "Its window holds the pictures of the last 16 seconds; of older ones it finds what fits a "
-    "question.",
-)
-RELEASED_EXAMPLES = (
-    "What is happening?",
-    "What did I hold up a minute ago?",
-    "What text is there?",
-)
-RELEASED_ALERTS = ("a person appears", "the light goes off", "somebody waves")
 
 
 def build(options: CaptionOptions) -> CaptionModel:
@@ -141,17 +121,18 @@ def tiny_around(
         choices=(why,),
         look=look_of(spec.vision),
         policies=OFFERED,
+        wishes=habits.TINY_WISHES,
     )
-    slots = slots_for(TINY_SIZES, spec, text, options.max_sessions, TINY_AROUND)
+    slots = slots_for(TINY_SIZES, spec, text, options.max_sessions, habits.TINY_AROUND)
     return CaptionModel(
         StreamingVL(model, slots),
         TinyDialect(),
         info,
         memories(TINY_SIZES, device),
         device=device,
-        gate=TINY_GATE,
-        speak=TINY_SPEAK,
-        alert=TINY_ALERT,
+        gate=habits.TINY_GATE,
+        speak=habits.TINY_SPEAK,
+        alert=habits.TINY_ALERT,
         text=text,
     )
 
@@ -170,16 +151,17 @@ def _released(options: CaptionOptions, device: str, why: str) -> CaptionModel:
     info = CaptionInfo(
         name=options.vlm,
         title=folder.name,
-        limits=RELEASED_LIMITS,
-        examples=RELEASED_EXAMPLES,
-        alerts=RELEASED_ALERTS,
+        limits=habits.RELEASED_LIMITS,
+        examples=habits.RELEASED_EXAMPLES,
+        alerts=habits.RELEASED_ALERTS,
         device=device,
         dtype=dtype,
         period=1 / spec.vision.per_second,
-        memory=RELEASED_MEMORY_S,
+        memory=habits.RELEASED_MEMORY_S,
         choices=(why,),
         look=look_of(spec.vision),
         policies=OFFERED,
+        wishes=habits.RELEASED_WISHES,
     )
     return CaptionModel(
         StreamingVL(model, slots),
@@ -267,7 +249,7 @@ def memories(sizes: MemorySizes, device: str) -> MemoryFactory:
 
 
 def slots_for(
-    sizes: MemorySizes, spec: VLSpec, text: TextRule, viewers: int, around: int = AROUND
+    sizes: MemorySizes, spec: VLSpec, text: TextRule, viewers: int, around: int = habits.AROUND
 ) -> int:
     """Tokens that an arena must hold for so many viewers: what their streams keep, and as much
     again for forks, which hold what the streams let go meanwhile. A fork has of its own what comes

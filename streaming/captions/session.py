@@ -15,9 +15,8 @@ from typing import Any, Protocol
 
 from ..clock import Clock
 from ..frames import Frame
-from ..telemetry import Window
 from .alerts import parse_condition
-from .counts import added, percentiles
+from .counts import added
 from .host import (
     AlertFired,
     AnswerPart,
@@ -28,13 +27,15 @@ from .host import (
     CaptionRefused,
     CaptionState,
     Said,
+    Seen,
     Telling,
 )
 from .looks import Look
 from .messages import Ask, CloseCaptions, Instruct, OpenCaptions, Request, Unwatch, Watch
 from .sampler import Sampler
 from .thumbnails import Thumbnails
-from .track import Cue, CueKind, Track
+from .timings import Timings
+from .track import Cue, Track
 
 MAX_QUESTION = 1000
 MAX_CONDITION = 200
@@ -45,10 +46,6 @@ MAX_QUESTIONS = 4
 MAX_ALERTS = 8
 MAX_LOOKS = 8
 """Thumbnails named with an answer."""
-MAX_HEARD = 64
-"""Cues from elsewhere that are not final yet."""
-STATS_S = 600.0
-"""How far back percentiles look."""
 
 
 class Link(Protocol):
@@ -103,15 +100,12 @@ class HostedCaptions:
         self._carried: Mapping[str, Any] = {}
         """What workers that are gone had counted."""
         self._track = Track()
-        self._cue_ids = itertools.count(1)
-        self._heard: dict[tuple[CueKind, int], int] = {}
         self._numbers = itertools.count(1)
         self._open: dict[int, float | None] = {}
         """When each open question was asked; None once its first word came."""
         self._alerts: dict[int, str] = {}
         self._asked = self._watched = self._fired = 0
-        self._delays = Window(STATS_S)
-        self._first_words = Window(STATS_S)
+        self._timings = Timings()
 
     # ---- pictures ------------------------------------------------------------------------------
 
@@ -197,14 +191,7 @@ class HostedCaptions:
         with self._lock:
             if self._state == "closed":
                 return
-            key = (cue.kind, cue.id)
-            own = self._heard.pop(key, None) or next(self._cue_ids)
-            if not cue.final:
-                self._heard[key] = own
-                while len(self._heard) > MAX_HEARD:
-                    del self._heard[next(iter(self._heard))]
-            said = Said(replace(cue, id=own, start=max(0.0, cue.start)), delay)
-            self._track.add(said.cue)
+            said = Said(self._track.hear(replace(cue, start=max(0.0, cue.start))), delay)
         self._listener(said)
 
     def cues(self) -> tuple[Cue, ...]:
@@ -218,11 +205,11 @@ class HostedCaptions:
 
     # ---- what the host brings ------------------------------------------------------------------
 
-    def opening(self) -> list[Request]:
+    def opening(self, suspect: bool = False) -> list[Request]:
         """All that a new worker has to be told of this session."""
         with self._lock:
             watches = [Watch(self.id, number, text) for number, text in self._alerts.items()]
-            return [OpenCaptions(self.id, self.config), *watches]
+            return [OpenCaptions(self.id, self.config, suspect), *watches]
 
     def deliver(self, telling: Telling) -> None:
         """Something came from the engine, or happened to it."""
@@ -242,8 +229,7 @@ class HostedCaptions:
             return {
                 **own,
                 "looks": looks,
-                "delay_ms": percentiles(self._delays, now),
-                "first_word_ms": percentiles(self._first_words, now),
+                **self._timings.stats(now),
                 "questions": self._asked,
                 "alerts": {"set": len(self._alerts), "fired": self._fired},
                 "cues": len(self._track) + self._track.dropped,
@@ -255,14 +241,15 @@ class HostedCaptions:
         now = self._clock.now()
         match telling:
             case Said(cue, delay):
-                said = Said(replace(cue, id=next(self._cue_ids)), delay)
-                self._track.add(said.cue)
-                self._delays.add(now, 1e3 * delay)
+                said = Said(self._track.say(cue), delay)
+                self._timings.said(now, delay)
                 return [said]
             case AnswerPart():
                 return self._answered(telling, now)
             case AlertFired():
                 self._fired += 1
+            case Seen(_, delay):
+                self._timings.seen(now, delay)
             case CaptionEvent(kind):
                 return [*self._happened(kind), telling]
         return [telling]
@@ -272,7 +259,7 @@ class HostedCaptions:
             return []
         asked = self._open[part.question]
         if part.text and asked is not None:
-            self._first_words.add(now, 1e3 * (now - asked))
+            self._timings.answering(now, asked)
             self._open[part.question] = None
         if part.done:
             del self._open[part.question]

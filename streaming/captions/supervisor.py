@@ -2,18 +2,20 @@
 
 The worker runs below everything else (nice 10, one thread), so the video comes first. When it is
 gone its sessions stay: they are told "interrupted", are opened again in the next worker with their
-alerts and an empty memory, and are told "live".
+alerts and an empty memory, and are told "live". A session whose work ends one worker after another
+is ended alone, with the reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from ..clock import Clock, SystemClock
 from ..messages import FromWorker, Pong, Started
 from ..process import WorkerProcess
+from ..suspects import Blame
 from ..watched import Named, WatchedHost
 from ..watcher import Watcher
 from .courier import Courier
@@ -27,7 +29,7 @@ from .host import (
     CaptionRefused,
 )
 from .looks import Look
-from .messages import Ask, CloseCaptions, LookTaken, Request, Told
+from .messages import Acquit, Ask, CloseCaptions, LookTaken, Request, Told
 from .roster import Roster
 from .session import HostedCaptions
 from .worker import main
@@ -57,6 +59,7 @@ class CaptionWorkerHost(WatchedHost[CaptionInfo]):
         self._clock = clock or SystemClock()
         self._roster = Roster(self._options.max_sessions, self._clock)
         self._courier = Courier(self._lost)
+        self._blame = Blame()
         self._watcher = Watcher(
             self._options,
             self._clock,
@@ -126,7 +129,11 @@ class CaptionWorkerHost(WatchedHost[CaptionInfo]):
         with self._changed:
             self._process = {"pid": worker.pid}
             self._came(message.info)
-        first = [request for session in self._roster.all() for request in session.opening()]
+        first = [
+            request
+            for session in self._roster.all()
+            for request in session.opening(self._blame.suspects(session.id))
+        ]
         self._courier.connect(worker, first)
 
     def said(self, worker: WorkerProcess, message: FromWorker) -> None:
@@ -143,6 +150,20 @@ class CaptionWorkerHost(WatchedHost[CaptionInfo]):
                 self._courier.taken(id)
             case Pong():
                 self._numbers, self._process = message.sessions, message.process
+                for id in self._blame.lapsed(self._clock.now()):
+                    self._courier.post(Acquit(id))
+
+    def accuse(self, how: str, at_work: Sequence[str]) -> bool:
+        here = [id for id in at_work if self._roster.get(id) is not None]
+        guilty = self._blame.died(self._clock.now(), here)
+        for id in guilty:
+            if (session := self._roster.get(id)) is not None:
+                self._finish(
+                    session,
+                    f"the captions' worker died twice within {self._blame.window_s:g} s while at "
+                    f"work on this session ({how}), so its captions are not begun again",
+                )
+        return bool(guilty)
 
     def died(self, how: str, final: bool) -> None:
         self._courier.disconnect()
@@ -162,5 +183,6 @@ class CaptionWorkerHost(WatchedHost[CaptionInfo]):
 
     def _finish(self, session: HostedCaptions, reason: str) -> None:
         self._roster.remove(session.id)
+        self._blame.forget(session.id)
         self._courier.forget(session.id)
         session.deliver(CaptionEvent("closed", reason))

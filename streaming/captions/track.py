@@ -7,6 +7,7 @@ agree on what `srt` writes.
 from __future__ import annotations
 
 import html
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -17,6 +18,8 @@ CueKind = Literal["caption", "alert", "speech", "answer"]
 LEAST_S = 0.5
 """A cue is shown for at least this long, even where the next one of its kind comes sooner."""
 MAX_CUES = 4096
+MAX_HEARD = 64
+"""Cues from elsewhere that are not final yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class Track:
             raise ValueError(f"a track holds at least one cue; got {limit}")
         self._limit = limit
         self._cues: dict[int, Cue] = {}
+        self._ids = itertools.count(1)
+        self._heard: dict[tuple[CueKind, int], int] = {}
         self.dropped = 0
 
     def add(self, cue: Cue) -> None:
@@ -59,6 +64,25 @@ class Track:
         while len(self._cues) > self._limit:
             del self._cues[next(iter(self._cues))]
             self.dropped += 1
+
+    def say(self, cue: Cue) -> Cue:
+        """A new cue, under an id of the track's own."""
+        own = replace(cue, id=next(self._ids))
+        self.add(own)
+        return own
+
+    def hear(self, cue: Cue) -> Cue:
+        """A cue from elsewhere, under an id of the track's own; until one of its kind and id is
+        final, later ones take its place."""
+        key = (cue.kind, cue.id)
+        id = self._heard.pop(key, None) or next(self._ids)
+        if not cue.final:
+            self._heard[key] = id
+            while len(self._heard) > MAX_HEARD:
+                del self._heard[next(iter(self._heard))]
+        own = replace(cue, id=id)
+        self.add(own)
+        return own
 
     def cues(self) -> tuple[Cue, ...]:
         return tuple(self._cues.values())

@@ -95,6 +95,7 @@ class Viewer:
         looked: the look that was read last.
         now: second of the stream at which the newest look ended, read or not.
         ring: the alerts have not been asked since the last turn ended.
+        suspect: see `OpenCaptions`.
     """
 
     id: str
@@ -114,6 +115,7 @@ class Viewer:
     now: float = 0.0
     turns: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_TURNS))
     ring: bool = False
+    suspect: bool = False
     alerts: dict[int, Alert] = field(default_factory=dict)
     waiting: deque[Question] = field(default_factory=deque)
     answering: list[Question] = field(default_factory=list)

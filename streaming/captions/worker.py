@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 from ..assemble import quiet_threads, run_engine
 from ..clock import SystemClock
 from ..messages import Loaded, Ping, Pong, Start, Started, Stop, ToWorker
+from ..suspects import LaunchMark
 from ..telemetry import process_stats
 from ..worker import ReportedStart
 from .host import CaptionOptions, Telling
@@ -31,7 +32,7 @@ def main(connection: Connection, mark: str) -> None:
     the web process is gone.
 
     Args:
-        mark: name of a `LaunchMark`, not used: passes are about all sessions at once.
+        mark: name of the `LaunchMark` that says whom the running work is about.
     """
     # Ctrl-C reaches the whole group; the web process decides when the worker ends. SIGTERM ends it
     # at once: there is nothing to save.
@@ -48,7 +49,7 @@ def main(connection: Connection, mark: str) -> None:
     except (EOFError, OSError):
         return
     if isinstance(start, Start):
-        CaptionWorker(connection).run(start)
+        CaptionWorker(connection, LaunchMark(mark)).run(start)
 
 
 class CaptionWorker:
@@ -56,10 +57,12 @@ class CaptionWorker:
 
     Args:
         connection: to the web process; gone when that process is.
+        mark: says whom the running work is about.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, mark: LaunchMark) -> None:
         self._connection = connection
+        self._mark = mark
         self._sending = threading.Lock()
         self._wake = threading.Event()
         self._stopping = False
@@ -78,6 +81,7 @@ class CaptionWorker:
             SystemClock(),
             wake=self._wake.set,
             taken=lambda id: self._send(LookTaken(id)),
+            at_work=self._mark.write,
         )
         self._send(Started(model.info))
         # What exists now stays for good: never look through it for garbage again.

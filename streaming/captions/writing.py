@@ -18,6 +18,7 @@ class Writing:
 
     Attributes:
         stream: the model's stream that it goes into; opened for words of its kind.
+        owner: the session that it is for.
         kind: "caption" or "answer".
         limit: tokens at most.
         recent: tokens of earlier captions, which it should not repeat.
@@ -28,6 +29,7 @@ class Writing:
     """
 
     stream: Any
+    owner: str
     kind: Kind
     limit: int
     recent: Sequence[int]

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from caption_fakes import Ear, FakeReader, fake_memory, fake_model, levels
 from millrace.streaming.captions.engine import LATE_S, CaptionEngine
-from millrace.streaming.captions.host import CaptionConfig, Said
+from millrace.streaming.captions.host import CaptionConfig, Said, Seen
 from millrace.streaming.captions.looks import Look
 from millrace.streaming.captions.messages import (
+    Acquit,
     Ask,
     CloseCaptions,
     Instruct,
@@ -434,3 +435,58 @@ def test_a_question_before_any_turn_is_answered_with_words(text: str) -> None:
     bench.run()
     (part,) = ear.parts(1)
     assert part.done and "nothing was seen" in part.error
+
+
+def seen(ear: Ear) -> list[float]:
+    return [told.until for told in ear.all if isinstance(told, Seen)]
+
+
+def test_every_look_that_was_judged_says_how_far_all_is_told() -> None:
+    """Also where the model says nothing, and where it was not asked."""
+    bench = Bench(gate=GateRule(settle=0, every=100.0))
+    ear = bench.open()
+    for look in bench.looks([10, 20, 20, 20]):
+        bench.show(look)
+    assert len(ear.texts()) == 2 and bench.engine.stats()["a"]["looks"]["unchanged"] == 2
+    assert seen(ear) == [0.5, 1.5, 2.5, 3.5]
+    last = ear.all.index(next(told for told in ear.all if isinstance(told, Said)))
+    assert isinstance(ear.all[last + 1], Seen), "after what there was to say"
+
+
+def test_a_look_that_comes_too_late_tells_nothing() -> None:
+    bench = Bench()
+    ear = bench.open()
+    (look,) = bench.looks([10])
+    bench.clock.advance(LATE_S + 1)
+    bench.show(look)
+    assert seen(ear) == []
+
+
+def test_suspects_work_alone_until_they_are_acquitted() -> None:
+    bench, marks = Bench(), list[tuple[str, ...]]()
+    bench.engine = CaptionEngine(
+        bench.model, bench.clock, at_work=lambda ids: marks.append(tuple(ids))
+    )
+    ears = {id: Ear() for id in "abcd"}
+    for id, ear in ears.items():
+        bench.engine.request(OpenCaptions(id, CaptionConfig(), suspect=id in "cd"), ear)
+    bench.run()
+    film = bench.looks([10, 20])
+
+    def rows(look: Look) -> list[int]:
+        """How many streams each first pass is about."""
+        marks.clear()
+        bench.reader.passes.clear()
+        for id in ears:
+            bench.show(look, id, run=False)
+        bench.engine.tick()
+        bench.run()
+        return [rows for name, rows in bench.reader.passes if name == "see"]
+
+    assert rows(film[0]) == [2, 1, 1]
+    assert set(marks) == {("a", "b"), ("c",), ("d",), ()} and marks[-1] == ()
+    bench.engine.request(Acquit("c"))
+    assert rows(film[1]) == [3, 1]
+    assert {tuple(ear.texts()) for ear in ears.values()} == {
+        ("the picture is now level 10", "the picture is now level 20")
+    }

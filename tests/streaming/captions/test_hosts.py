@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from caption_fakes import Ear, fake_model, grey, levels, luma_of
+from caption_fakes import DEADLY, Ear, fake_model, grey, levels, luma_of
 from millrace.streaming.captions.counts import added
 from millrace.streaming.captions.host import (
     CaptionConfig,
+    CaptionEvent,
     CaptionHost,
     CaptionOptions,
     CaptionRefused,
     CaptionSession,
+    Said,
 )
 from millrace.streaming.captions.local import LocalCaptionHost
 from millrace.streaming.captions.supervisor import CaptionWorkerHost
@@ -176,6 +178,7 @@ def test_numbers_are_told(host: CaptionHost) -> None:
     ear.wait(lambda ear: ear.parts() and ear.parts()[-1].done)
     stats: Any = session.stats()
     assert stats["questions"] == 1 and stats["cues"] == 2
+    assert stats["seen_age_ms"]["p95"] is not None and stats["seen_age_s"] is not None
     assert stats["delay_ms"]["p95"] is not None and stats["first_word_ms"]["p50"] > 0
     assert stats["looks"]["superseded"] == 0
     session.close()
@@ -213,6 +216,30 @@ def test_a_killed_worker_comes_back() -> None:
     assert host.state == "stopped"
 
 
+def test_a_session_that_ends_worker_after_worker_is_ended_alone() -> None:
+    """The first death may be anybody's fault; at the second one only the guilty was at work."""
+    host = CaptionWorkerHost(CaptionOptions("caption_fakes:build_fragile", max_sessions=2))
+    host.start()
+    try:
+        host.ready(READY_S)
+        good, bad = Ear(), Ear()
+        session, deadly = opened(host, good), opened(host, bad)
+        watch_film(session, good, [10], now())
+        for lives in (1, 2):
+            for frame in levels([DEADLY], start=now()):
+                deadly.see(frame)
+            good.wait(lambda ear, n=lives: ear.events().count("live") == n + 1)
+        bad.wait(lambda ear: "closed" in ear.events())
+        (told,) = (t for t in bad.all if isinstance(t, CaptionEvent) and t.kind == "closed")
+        assert "died twice" in told.message and "exit code 3" in told.message
+        assert deadly.state == "closed" and session.state == "live"
+        watch_film(session, good, [20, 30], now())
+        assert good.texts()[-1] == "the picture is now level 30"
+        assert (host.state, host.stats()["sessions"]) == ("live", 1)
+    finally:
+        host.stop()
+
+
 def test_a_model_that_is_not_there_is_told() -> None:
     host = CaptionWorkerHost(CaptionOptions("no/such/model"))
     host.start()
@@ -246,7 +273,7 @@ def test_the_delay_is_told_from_the_capture_of_the_last_picture() -> None:
     for index in range(3):
         session.see(grey(index, luma_of(10), start=99.0))
     ear.wait(lambda ear: ear.texts())
-    (delay,) = (told.delay for told in ear.all if hasattr(told, "delay"))
+    (delay,) = (told.delay for told in ear.all if isinstance(told, Said))
     assert delay == pytest.approx(0.5)  # taken at 99.5 s
     host.stop()
 

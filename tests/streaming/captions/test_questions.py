@@ -96,7 +96,7 @@ def test_half_a_character_is_held_back() -> None:
 
 def test_captions_and_first_words_go_before_answers() -> None:
     def made(kind: Kind, heard: bool) -> Writing:
-        return Writing(None, kind, 9, (), lambda: None, lambda: None, heard=heard)
+        return Writing(None, "v", kind, 9, (), lambda: None, lambda: None, heard=heard)
 
     old = [made("answer", True) for _ in range(3)]
     caption, new = made("caption", False), made("answer", False)
@@ -107,11 +107,11 @@ def test_captions_and_first_words_go_before_answers() -> None:
 
 
 def test_a_text_ends_with_a_stop_or_at_its_limit() -> None:
-    writing = Writing(None, "answer", 2, (), lambda: None, lambda: None)
+    writing = Writing(None, "v", "answer", 2, (), lambda: None, lambda: None)
     stop = frozenset({9})
     assert writing.give(1, stop) and writing.give(2, stop)
     assert not writing.give(3, stop)
     assert (writing.ids, writing.ended) == ([1, 2], None)
-    ended = Writing(None, "answer", 5, (), lambda: None, lambda: None)
+    ended = Writing(None, "v", "answer", 5, (), lambda: None, lambda: None)
     assert ended.give(1, stop) and not ended.give(9, stop)
     assert (ended.ids, ended.ended) == ([1], 9)

@@ -9,9 +9,11 @@ import pytest
 import torch
 from caption_fakes import fake_model
 from fakes import make_frames
+from millrace.models.training.vl.telling import WISHES
 from millrace.models.vl.memory.sizes import RELEASED_SIZES, TINY_SIZES
 from millrace.models.vl.specs import TINY_VL
 from millrace.streaming.captions import registry
+from millrace.streaming.captions.habits import TINY_WISHES
 from millrace.streaming.captions.host import CaptionConfig, CaptionOptions, CaptionRefused
 from millrace.streaming.captions.model import TextRule
 from millrace.streaming.captions.offline import FileCaptions
@@ -98,6 +100,10 @@ def test_random_weights_say_that_they_are_random() -> None:
     info = build(CaptionOptions("tiny-random", "cpu", max_sessions=1)).info
     assert "random" in info.title and "nonsense" in info.limits[0]
     assert info.device == "cpu" and "CPU" in info.choices[0]
+
+
+def test_wishes_on_offer_are_those_that_the_model_was_taught() -> None:
+    assert set(TINY_WISHES) <= {way for ways in WISHES.values() for way in ways}
 
 
 def test_an_arena_grows_with_its_viewers() -> None:
