@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..models.blends import blend, share_after
 from ..models.specs import DiTSpec
 from .controls import Controls
 from .prompts import Prompt, PromptLibrary
@@ -17,10 +17,20 @@ from .prompts import Prompt, PromptLibrary
 LEAST = 0.01
 """A text with a smaller share in a mixture is left out."""
 
-Embed = Callable[[str], Tensor]
-"""A text to its embedding [text_len, text_dim], rows after its end zero."""
 Mixture = dict[str, float]
 """Share of each text, summing to 1."""
+
+
+class Reader(Protocol):
+    """What reads texts: `models.umt5.TextEncoder`, or a stand-in."""
+
+    def __call__(self, text: str) -> Tensor:
+        """[text_len, text_dim], rows after the end of the text zero."""
+        ...
+
+    def note(self, text: str) -> str:
+        """What a viewer must be told of it, or ""."""
+        ...
 
 
 def towards(begin: Mixture, goal: str, share: float) -> Mixture:
@@ -56,17 +66,16 @@ class WanWish:
             self._chunks = int(controls.number("transition")) if self._now else 0
         if changed or self._done < self._chunks:
             self._done += 1
-            share = self._done / self._chunks if self._chunks else 1.0
-            self._now = towards(self._begin, text, share)
+            self._now = towards(self._begin, text, share_after(self._done, self._chunks))
             self._renew()
         return changed and bool(self._begin) and controls["new_scene"] is True
 
     def _renew(self) -> None:
-        mixture = self._now
+        goal, mixture = self._goal or "", self._now
         self.prompt = self._conditioner.prompt(mixture)
-        self.notes = (
-            {} if len(mixture) == 1 else {"prompt_share": round(mixture[self._goal or ""], 3)}
-        )
+        self.notes = {} if len(mixture) == 1 else {"prompt_share": round(mixture[goal], 3)}
+        if note := self._conditioner.reader.note(goal):
+            self.notes["prompt_cut"] = note
 
     def facts(self) -> Any:
         if self._goal is None:
@@ -83,32 +92,39 @@ class WanPrompts:
     """Makes prompts of texts and of mixtures of texts.
 
     Args:
-        embed: what reads a text; asked once for each as long as somebody wants it.
+        reader: asked for a text when a mixture with it is new.
     """
 
-    def __init__(self, embed: Embed) -> None:
-        self.library, self._embed = PromptLibrary(), embed
+    def __init__(self, reader: Reader) -> None:
+        self.library, self.reader = PromptLibrary(), reader
 
     def wish(self) -> WanWish:
         return WanWish(self)
 
     def prompt(self, mixture: Mixture) -> Prompt:
+        content = sorted(mixture.items())
+
         def make() -> Tensor:
-            parts = [share * self._embed(text).float() for text, share in mixture.items()]
-            return torch.stack(parts).sum(0)
+            texts = [self.reader(text) for text, _ in content]
+            # In float32: shares of bfloat16 would come in steps that can be seen.
+            return blend([text.float() for text in texts], [share for _, share in content])
 
-        return self.library.get(sorted(mixture.items()), make)
+        return self.library.get(content, make)
 
 
-def random_embed(spec: DiTSpec) -> Embed:
+@dataclass(frozen=True, slots=True)
+class RandomReader:
     """A stand-in for a text encoder, for measuring: each text has noise of its own, as long as it
     has words."""
 
-    def embed(text: str) -> Tensor:
+    spec: DiTSpec
+
+    def __call__(self, text: str) -> Tensor:
         generator = torch.Generator().manual_seed(zlib.crc32(text.encode()))
-        words = min(max(1, len(text.split())), spec.text_len)
-        out = torch.zeros(spec.text_len, spec.text_dim)
-        out[:words] = torch.randn(words, spec.text_dim, generator=generator)
+        words = min(max(1, len(text.split())), self.spec.text_len)
+        out = torch.zeros(self.spec.text_len, self.spec.text_dim)
+        out[:words] = torch.randn(words, self.spec.text_dim, generator=generator)
         return out
 
-    return embed
+    def note(self, text: str) -> str:
+        return ""
