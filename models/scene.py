@@ -1,0 +1,197 @@
+"""`SceneModel`: pictures from words alone, by the moving buffer.
+
+The same transformer class as everywhere, over the latents of the embedded autoencoder, for scenes
+whose words it was trained on. Every word of a prompt gives one context vector: its own, and what
+the word before it adds ("on blue" is not "blue"). Words that it never met are handed back by name,
+so that the page can say what was not understood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from .. import assets
+from .buffer import moving_buffer
+from .dit import CausalDiT
+from .sigmas import Schedule
+from .specs import ConvStemSpec, DiTSpec, RingSpec
+from .words import STOP_WORDS, Vocabulary, split_words
+
+WEIGHTS = "tiny_scene.safetensors"
+PICTURES = 8
+"""Latent frames of the buffer, one picture each."""
+CHUNK = 2
+"""Pictures that leave it at a time."""
+SHIFT = 1.0
+"""Of the noise levels, in training and running."""
+FPS = 12.0
+"""Pictures a second that motion was learned at."""
+MEANT = frozenset(("up", "down", "on", "over", "under", "through"))
+"""Stop words that mean something here."""
+
+
+def scene_schedule(micro_steps: int = 2) -> Schedule:
+    """The model's buffer with a choice of steps at each place."""
+    return moving_buffer(0, PICTURES // CHUNK, CHUNK, micro_steps, SHIFT)
+
+
+TINY_SCENE = DiTSpec(
+    dim=256,
+    ffn_dim=1024,
+    freq_dim=128,
+    text_dim=128,
+    text_len=12,
+    in_channels=48,
+    out_channels=48,
+    patch=(1, 2, 2),
+    heads=4,
+    layers=6,
+    eps=1e-6,
+    rope_theta=10_000.0,
+    prediction="x0",
+    cond_channels=0,
+    stem=ConvStemSpec(width=64, stem_blocks=1, head_blocks=1),
+    # A buffer has no past but its own frames.
+    ring=RingSpec(sinks=0, window=0, positions="relative", sink_threshold=None),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What was made of a prompt.
+
+    Attributes:
+        words: those that the model knows and reads, in order.
+        unknown: content words that it never met, once each.
+    """
+
+    words: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+    def sentence(self) -> str:
+        """One line for the viewer."""
+        text = " ".join(self.words) if self.words else "no scene recognised, showing any"
+        return text + ("; not understood: " + ", ".join(self.unknown) if self.unknown else "")
+
+
+class SceneModel(nn.Module):
+    """The transformer, its words, and the measure of its latents.
+
+    Args:
+        words: all that count; stop words are left out but for those in `MEANT`.
+    """
+
+    known: Tensor
+    near: Tensor
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, spec: DiTSpec, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self.spec, self.vocabulary = spec, vocabulary
+        self.dit = CausalDiT(spec)
+        count = len(vocabulary.known) + 1  # Row 0 stands where no word does.
+        self.word = nn.Embedding(count, spec.text_dim)
+        self.before = nn.Embedding(count, spec.text_dim)
+        nn.init.normal_(self.before.weight, std=0.5)
+        order = sorted(vocabulary.known)
+        self._row = {code: row + 1 for row, code in enumerate(order)}
+        self.register_buffer("known", torch.tensor(order, dtype=torch.int64))
+        pairs = sorted(vocabulary.near.items())
+        self.register_buffer("near", torch.tensor(pairs, dtype=torch.int64).view(-1, 2))
+        self.register_buffer("mean", torch.zeros(spec.in_channels))
+        self.register_buffer("spread", torch.ones(spec.in_channels))
+
+    # -- words ----------------------------------------------------------------------------------
+
+    def hear(self, prompt: str) -> Heard:
+        """What `prompt` asks for; any text is accepted."""
+        heard = [word for word in split_words(prompt) if self._counts(word)]
+        known = [word for word in heard if self.vocabulary.resolve(word) is not None]
+        unknown = dict.fromkeys(w for w in heard if w not in known and not w.isdigit())
+        return Heard(tuple(known[: self.spec.text_len]), tuple(unknown))
+
+    @staticmethod
+    def _counts(word: str) -> bool:
+        return word in MEANT or word not in STOP_WORDS
+
+    def tokens(self, prompts: Sequence[str]) -> Tensor:
+        """Rows of the tables, int64 [prompts, text_len], 0 behind the last word."""
+        rows = []
+        for prompt in prompts:
+            codes = (self.vocabulary.resolve(word) for word in self.hear(prompt).words)
+            row = [self._row[code] for code in codes if code is not None]
+            rows.append(row + [0] * (self.spec.text_len - len(row)))
+        return torch.tensor(rows, dtype=torch.int64, device=self.word.weight.device)
+
+    def context(self, tokens: Tensor) -> Tensor:
+        """[rows, text_len, text_dim] of tokens [rows, text_len]."""
+        before = torch.cat((torch.zeros_like(tokens[:, :1]), tokens[:, :-1]), 1)
+        # What no word follows says nothing either.
+        return self.word(tokens) + self.before(before) * (tokens > 0)[..., None]
+
+    # -- latents --------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def set_measure(self, mean: Tensor, deviation: Tensor) -> None:
+        """Measure latents by the statistics of their channels, [channels] each.
+
+        The autoencoder's first channels are wide (brightness and colour of 8x8 pixels) and its last
+        ones narrow (fine detail). They are brought nearer, not level: noise then still covers
+        detail first, and what is drawn first is the whole.
+        """
+        spread = deviation.clamp(min=1e-3).pow(0.6)
+        spread = spread * (deviation / spread).max()
+        self.mean.copy_(mean)
+        self.spread.copy_(spread)
+
+    def measured(self, latents: Tensor) -> Tensor:
+        """The autoencoder's latents [..., channels, h, w] as the transformer wants them."""
+        return (latents - self.mean[:, None, None]) / self.spread[:, None, None]
+
+    def unmeasured(self, latents: Tensor) -> Tensor:
+        """The way back of `measured`."""
+        return latents * self.spread[:, None, None] + self.mean[:, None, None]
+
+
+def vocabulary_of(words: Sequence[str]) -> Vocabulary:
+    """The words that count."""
+    return Vocabulary.of(word for word in words if SceneModel._counts(word))
+
+
+def _built(known: Tensor, near: Tensor) -> SceneModel:
+    pairs = [(a, b) for a, b in near.tolist()]
+    return SceneModel(TINY_SCENE, Vocabulary(known.tolist(), pairs))
+
+
+def load_scene(device: str = "cpu", dtype: str = "float32") -> SceneModel:
+    """The shipped weights, checked against the manifest, ready to run.
+
+    Raises:
+        AssetError: the file is missing or altered.
+        RuntimeError: it does not fit the spec; the message names the tensors.
+    """
+    tensors = load_file(assets.path(WEIGHTS))
+    model = _built(tensors["known"], tensors["near"])
+    model.load_state_dict(tensors, strict=True)
+    return _ready(model, device, dtype)
+
+
+def random_scene(
+    words: Sequence[str], device: str = "cpu", dtype: str = "float32", seed: int = 0
+) -> SceneModel:
+    """The same network with random weights: its speed, not its pictures."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = SceneModel(TINY_SCENE, vocabulary_of(words))
+    return _ready(model, device, dtype)
+
+
+def _ready(model: SceneModel, device: str, dtype: str) -> SceneModel:
+    model.dit.channels_last()
+    return model.to(device, getattr(torch, dtype)).eval().requires_grad_(False)

@@ -1,0 +1,119 @@
+"""Training steps of the scene model: flow matching where each chunk has a noise level of its own.
+
+The buffer is cut into chunks of a random size, all frames together among them, and chunk i of N
+draws its time evenly from its place, ((i - 1) / N, i / N) (StreamDiT, arXiv 2507.03745, section
+3.1, mixed training). Now and then the prompt is left out, so that a run may also do without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ...dit import CausalDiT
+from ...scene import SHIFT, SceneModel
+from ..initial import init_loud
+from ..loop import Losses
+from ..scenes import Dice
+from .cache import FRAMES, Cache
+from .world import prompt
+
+Watch = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a training step draws.
+
+    Attributes:
+        clips: a step.
+        frames: of each, the length of the buffer.
+        chunks: (frames of a chunk, how often).
+        together: share of the rows where all chunks are at the same part of their place, as they
+            are when the model runs.
+        wordless: share of the rows without a prompt.
+        floor: added to the squared noise whose inverse weighs the error.
+    """
+
+    clips: int = 8
+    frames: int = 8
+    chunks: tuple[tuple[int, float], ...] = ((2, 0.5), (8, 0.25), (4, 0.15), (1, 0.1))
+    together: float = 0.5
+    wordless: float = 0.1
+    floor: float = 0.04
+
+
+class StepLosses:
+    """One training step as a function of (generator, step).
+
+    Args:
+        watch: called with each step's number before it.
+    """
+
+    def __init__(self, model: SceneModel, cache: Cache, recipe: Recipe, watch: Watch) -> None:
+        self.model, self.cache, self.recipe, self.watch = model, cache, recipe, watch
+
+    def __call__(self, generator: torch.Generator, step: int) -> Losses:
+        self.watch(step)
+        latents, tokens = self._batch(generator)
+        clean = self.model.measured(latents)
+        sigma = self._sigma(generator, len(clean))
+        noise = torch.randn(clean.shape, generator=generator)
+        share = sigma[..., None, None, None]
+        with torch.autocast("cpu", torch.bfloat16):
+            reading = self.model.dit.read(self.model.context(tokens))
+            out = self.model.dit.forward_buffer(clean.lerp(noise, share), 1000 * sigma, reading)
+        error = (out.float() - clean).square().mean((2, 3, 4))
+        weight = 1 / (sigma.square() + self.recipe.floor)
+        near = sigma < 0.5
+        return {
+            "total": (weight * error).mean(),
+            "noisy": error[~near].mean() if bool((~near).any()) else error.new_zeros(()),
+            "clear": error[near].mean() if bool(near.any()) else error.new_zeros(()),
+        }
+
+    def _batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        r = self.recipe
+        latents, prompts = [], []
+        for _ in range(r.clips):
+            index = _pick(generator, len(self.cache))
+            start = _pick(generator, FRAMES - r.frames + 1)
+            latents.append(self.cache.latents(index, start, r.frames))
+            shown, dice = self.cache.shown[index], Dice(_pick(generator, 1 << 40))
+            text = "" if dice.chance(r.wordless) else prompt(dice, shown.kind, shown.traits)
+            prompts.append(text)
+        return torch.stack(latents), self.model.tokens(prompts)
+
+    def _sigma(self, generator: torch.Generator, rows: int) -> Tensor:
+        """Noise of every frame, [rows, frames]; the oldest chunk, the first, has the least."""
+        r = self.recipe
+        odds = torch.tensor([share for _, share in r.chunks])
+        kinds = torch.multinomial(odds, rows, replacement=True, generator=generator).tolist()
+        result = []
+        for kind in kinds:
+            size = r.chunks[kind][0]
+            count = r.frames // size
+            part = torch.rand(count, generator=generator)
+            if float(torch.rand((), generator=generator)) < r.together:
+                part = part[:1].expand(count)
+            time = (torch.arange(count - 1, -1, -1) + part) / count
+            result.append((1 - time).repeat_interleave(size))
+        plain = torch.stack(result)
+        return SHIFT * plain / (1 + (SHIFT - 1) * plain)
+
+
+def _pick(generator: torch.Generator, count: int) -> int:
+    return int(torch.randint(count, (), generator=generator))
+
+
+@torch.no_grad()
+def init_scene(model: SceneModel) -> None:
+    """Weights for a short training, see `init_loud`; but here the noisy latent is all there is."""
+    dit: CausalDiT = model.dit
+    init_loud(dit)
+    if dit.stem is not None:
+        weight = dit.stem.conv_in.weight
+        nn.init.trunc_normal_(weight, std=weight[0].numel() ** -0.5)

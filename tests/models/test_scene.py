@@ -1,0 +1,61 @@
+"""The scene model's words and the measure of its latents."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from millrace.models.scene import TINY_SCENE, SceneModel, random_scene, vocabulary_of
+from millrace.models.specs import ConvStemSpec
+
+WORDS = ("red", "blue", "circle", "moving", "left", "on", "the", "waves", "sea", "fire")
+
+
+def small_scene(words: tuple[str, ...] = WORDS) -> SceneModel:
+    """A scene model that runs in a millisecond."""
+    stem = ConvStemSpec(width=12, stem_blocks=1, head_blocks=1)
+    spec = replace(TINY_SCENE, dim=32, ffn_dim=48, heads=1, layers=1, text_dim=16, stem=stem)
+    torch.manual_seed(0)
+    return SceneModel(spec, vocabulary_of(sorted(words)))
+
+
+def test_words_are_heard_and_unknown_ones_told() -> None:
+    model = small_scene()
+    heard = model.hear("A red circle moving left on the zebra, with wave and Zebra")
+    assert heard.words == ("red", "circle", "moving", "left", "on", "wave")
+    assert heard.unknown == ("zebra",)
+    assert heard.sentence().endswith("not understood: zebra")
+    assert "no scene" in model.hear("quantum").sentence()
+    assert model.hear("").unknown == ()
+
+
+def test_order_tells_what_is_on_what() -> None:
+    model = small_scene()
+    one, two, same = model.tokens(
+        ["red circle on blue", "blue circle on red", "red circle on blue"]
+    )
+    contexts = model.context(torch.stack((one, two, same)))
+    assert torch.equal(contexts[0], contexts[2])
+    assert (contexts[0].mean(0) - contexts[1].mean(0)).abs().max() > 0.01
+    empty = model.context(model.tokens(["", "quantum"]))
+    assert torch.equal(empty[0], empty[1])
+    assert empty.shape == (2, 12, 16)
+
+
+def test_the_measure_brings_channels_nearer_and_back() -> None:
+    model = small_scene()
+    deviation = torch.linspace(3.0, 0.03, 48)
+    model.set_measure(torch.full((48,), -1.0), deviation)
+    latents = torch.randn(2, 3, 48, 4, 4) * deviation[:, None, None] - 1
+    seen = model.measured(latents)
+    spread = seen.std((0, 1, 3, 4))
+    assert 0.8 < float(spread[0]) < 1.2
+    assert 0.1 < float(spread[-1]) < 0.3
+    torch.testing.assert_close(model.unmeasured(seen), latents)
+
+
+def test_random_weights_are_those_of_their_seed() -> None:
+    one, two = random_scene(WORDS, seed=3), random_scene(WORDS, seed=3)
+    for a, b in zip(one.parameters(), two.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert sum(p.numel() for p in one.parameters()) < 12e6
