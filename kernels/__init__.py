@@ -7,6 +7,7 @@ from .flow import flow_step
 from .linear import LinearActivation, linear
 from .noise import gaussian_noise
 from .norm import gated_residual, modulated_layer_norm, rms_norm
+from .prepared import keep_plain
 from .projection import query_key_value
 from .prompt import prompt_attention
 from .ring import ring_write
@@ -24,6 +25,7 @@ __all__ = [
     "gated_residual",
     "gaussian_noise",
     "i420_to_rgb",
+    "keep_plain",
     "linear",
     "modulated_layer_norm",
     "pixel_shuffle",

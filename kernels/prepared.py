@@ -7,7 +7,7 @@ training goes through the references, which differentiate.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 Form = TypeVar("Form")
 _KEPT = "_millrace_prepared"
+_PLAIN = "_millrace_plain"
 MOST_FORMS = 8
 """Forms of one weight that are kept, for the sizes of picture now in use; the oldest goes first."""
 
@@ -44,13 +45,22 @@ def prepared(sources: tuple[Tensor, ...], make: Callable[..., Form], *settings: 
     return entry[1]
 
 
+def keep_plain(weights: Iterable[Tensor]) -> None:
+    """Never make another form of these weights: for a model of gigabytes a second copy costs more
+    than the tenth of the time that it saves (wide products gain little from packed weights)."""
+    for weight in weights:
+        setattr(weight, _PLAIN, True)
+
+
 def fuses(x: Tensor, weight: Tensor) -> bool:
-    """Whether the fused operations of oneDNN may be used: running, in a type that it computes."""
+    """Whether the fused operations of oneDNN may be used: running, in a type that it computes, on
+    weights that may have another form."""
     return (
         x.dtype == weight.dtype
         and x.dtype in _fused_types()
         and not torch.is_grad_enabled()
         and not weight.is_inference()
+        and not hasattr(weight, _PLAIN)
         and not torch.is_autocast_enabled("cpu")
     )
 

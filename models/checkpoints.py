@@ -17,6 +17,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from ..kernels import keep_plain
 from .dit import CausalDiT
 from .loaders import (
     CONTAINERS,
@@ -333,6 +334,7 @@ def place(
     owners.sort(key=lambda owner: source.where(owner[0]))  # One file after another.
     for count, (name, module, leaf) in enumerate(owners, 1):
         value = nn.Parameter(_converted(source, name, device, dtype), requires_grad=False)
+        keep_plain([value])
         module.register_parameter(leaf, value)
         if progress is not None:
             progress(count, len(owners))

@@ -14,6 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ..kernels import keep_plain
+
 Model = TypeVar("Model", bound=nn.Module)
 Shape = tuple[int, ...]
 
@@ -175,6 +177,7 @@ def random_model(
         norm = "norm" in name and name.endswith("weight")
         with torch.no_grad():
             parameter.fill_(1) if norm else parameter.uniform_(-bound, bound, generator=generator)
+    keep_plain(module.parameters())
     return module.eval().requires_grad_(False)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from millrace.kernels import conv2d, linear
-from millrace.kernels.prepared import MOST_FORMS, fuses, prepared
+from millrace.kernels.prepared import MOST_FORMS, fuses, keep_plain, prepared
 from torch import Tensor, nn
 
 Change = Callable[[nn.Linear, Tensor], None]
@@ -80,3 +80,13 @@ def test_what_trains_is_not_fused() -> None:
         assert linear(x, layer.weight, layer.bias).dtype == torch.bfloat16
     with torch.inference_mode():
         assert linear(x, layer.weight.clone(), layer.bias).shape == (4, 8)
+
+
+def test_large_weights_have_no_second_form() -> None:
+    layer, x = nn.Linear(16, 8), torch.randn(4, 16)
+    with torch.no_grad():
+        packed = linear(x, layer.weight, layer.bias, "gelu")
+        del layer.weight._millrace_prepared  # type: ignore[union-attr]
+        keep_plain(layer.parameters())
+        torch.testing.assert_close(linear(x, layer.weight, layer.bias, "gelu"), packed)
+    assert not hasattr(layer.weight, "_millrace_prepared")
