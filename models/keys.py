@@ -15,8 +15,9 @@ from .checkpoints import check_causal_wan, open_source
 from .loaders import Shape, WeightsError, differences
 from .released import Released
 from .sd.parts import MissingPackage, require
-from .specs import TAEHV_WAN21, WAN_VAE
+from .specs import TAEHV_WAN21, WAN_VAE, UMT5Spec
 from .taehv import TAEHV, TGrow
+from .umt5 import released_names, released_sizes
 from .vl.checkpoint import check_checkpoint
 from .wan_sizes import WAN_SPECS, dit_sizes, vae_sizes
 from .wan_vae import WanVAE
@@ -65,9 +66,43 @@ def _wan(model: Released, folder: Path) -> Iterator[Note]:
         small = TAEHV(TAEHV_WAN21)
     _compare("TAEHV", small, _fitted(small, tiny.shapes), tiny.origin)
     yield "taehv", f"{len(tiny.shapes)} tensors"
-    text = open_source(folder / "text_encoder")
-    yield "text_encoder", f"{len(text.shapes)} tensors"
+    yield from _umt5(folder / "text_encoder", spec.text_dim)
     yield from _words(folder / "tokenizer", ("tokenizer.json", "tokenizer_config.json"))
+
+
+def _umt5(folder: Path, width: int) -> Iterator[Note]:
+    found = open_source(folder)
+    if (folder / "config.json").is_file():  # as transformers saves it, which then checks it too
+        yield "text_encoder", f"{len(found.shapes)} tensors"
+        return
+    spec = released_sizes(found.shapes, found.origin)
+    told = differences(_umt5_shapes(spec), found.shapes)
+    if told:
+        raise WeightsError(f"{found.origin} does not fit umT5 with {spec.layers} blocks: {told}")
+    if spec.dim != width:
+        raise WeightsError(
+            f"{found.origin} is {spec.dim} wide, but the transformer reads texts of width {width}; "
+            "take both from one model"
+        )
+    yield "text_encoder", f"width {spec.dim} with {spec.layers} blocks"
+
+
+def _umt5_shapes(spec: UMT5Spec) -> dict[str, Shape]:
+    """Shapes of a umT5 encoder by the names of Wan's file."""
+    dim, inner, ffn = spec.dim, spec.heads * spec.head_dim, spec.ffn_dim
+    ends = {
+        "q.weight": (inner, dim),
+        "k.weight": (inner, dim),
+        "v.weight": (inner, dim),
+        "o.weight": (dim, inner),
+        "gate.0.weight": (ffn, dim),
+        "fc1.weight": (ffn, dim),
+        "fc2.weight": (dim, ffn),
+        "pos_embedding.embedding.weight": (spec.buckets, spec.heads),
+        "token_embedding.weight": (spec.vocabulary, dim),
+    }
+    names = released_names(spec.layers)
+    return {n: next((s for end, s in ends.items() if n.endswith(end)), (dim,)) for n in names}
 
 
 def _fitted(module: TAEHV, shapes: Mapping[str, Shape]) -> dict[str, Shape]:

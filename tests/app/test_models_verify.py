@@ -16,7 +16,7 @@ from millrace.models.released import RELEASED
 from millrace.models.specs import WAN_VAE
 from millrace.models.wan_vae import WanVAE
 
-from .fake_models import CONFIG, DIT, build, dit_file, torch_file, wan_repositories
+from .fake_models import CONFIG, DIT, build, dit_file, torch_file, umt5_weights, wan_repositories
 
 NAME = "wan2.1-1.3b"
 
@@ -83,6 +83,7 @@ def unlocked(models: Path) -> Path:
 
 HEAD_ONLY = {"encoder.conv1.weight": torch.zeros(8, 3, 3, 3, 3)}
 WIDER = json.dumps({**CONFIG, "dim": 64}).encode()
+OTHER_TEXT = torch_file(umt5_weights(10, dim=24))
 SMALL_VAE = replace(WAN_VAE, width=8)
 
 
@@ -99,10 +100,11 @@ SMALL_VAE = replace(WAN_VAE, width=8)
         ("vae/Wan2.1_VAE.pth", torch_file(HEAD_ONLY), "VAE.pth.*missing: "),
         ("taehv/taew2_1.pth", torch_file(build(WanVAE, SMALL_VAE)), "taew2_1.pth.*TAEHV"),
         ("text_encoder/models_t5_umt5-xxl-enc-bf16.pth", b"none", "t5.*cannot be read"),
+        ("text_encoder/models_t5_umt5-xxl-enc-bf16.pth", OTHER_TEXT, "t5.*reads texts of width 32"),
         ("tokenizer/tokenizer.json", b"not json", "tokenizer.json: cannot be read"),
     ],
     ids=["extra key", "size", "cut", "no weights", "config", "config size", "kind", "keys", "other",
-         "text", "words"],
+         "text", "text width", "words"],
 )  # fmt: skip
 def test_files_of_another_model_are_named_with_what_differs(
     models: Path, file: str, content: bytes, message: str
