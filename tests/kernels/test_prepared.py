@@ -86,7 +86,7 @@ def test_large_weights_have_no_second_form() -> None:
     layer, x = nn.Linear(16, 8), torch.randn(4, 16)
     with torch.no_grad():
         packed = linear(x, layer.weight, layer.bias, "gelu")
-        del layer.weight._millrace_prepared  # type: ignore[union-attr]
+        del layer.weight._millrace_prepared  # type: ignore[attr-defined]
         keep_plain(layer.parameters())
         torch.testing.assert_close(linear(x, layer.weight, layer.bias, "gelu"), packed)
     assert not hasattr(layer.weight, "_millrace_prepared")
