@@ -112,7 +112,7 @@ def serve(
     pipeline: options.Pipeline = "tiny",
     weights: options.Weights = None,
     random_weights: options.RandomWeights = False,
-    loading: options.Loading = None,
+    option: options.Loading = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     threads: options.Threads = 0,
@@ -146,7 +146,7 @@ def serve(
         max_sessions=max_sessions,
         devices=options.parse_devices(devices),
         queue=queue,
-        settings=weight_settings(pipeline, weights, random_weights, loading, os.environ),
+        settings=weight_settings(pipeline, weights, random_weights, option, os.environ),
     )
     server = launch.settings(host, port, token, asked, ice_server or [], users)
     teller = CaptionOptions(vlm, device, dtype, max_sessions=max_sessions) if captions else None
@@ -186,7 +186,7 @@ def stylize(
     pipeline: options.Pipeline = "tiny",
     weights: options.Weights = None,
     random_weights: options.RandomWeights = False,
-    loading: options.Loading = None,
+    option: options.Loading = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     threads: options.Threads = 0,
@@ -222,7 +222,7 @@ def stylize(
             width,
             height,
             max_sessions=1,
-            settings=weight_settings(pipeline, weights, random_weights, loading, os.environ),
+            settings=weight_settings(pipeline, weights, random_weights, option, os.environ),
         ),
         size=shown,
         controls={name: value for name, value in given.items() if value is not None},

@@ -119,7 +119,7 @@ def bench(
     settings: options.Settings = None,
     weights: options.Weights = None,
     random_weights: options.RandomWeights = False,
-    loading: options.Loading = None,
+    option: options.Loading = None,
     report: Report = None,
     trace: Trace = None,
     browser: Browser = False,
@@ -189,7 +189,7 @@ def _measure(asked: Mapping[str, Any]) -> None:
             asked["pipeline"],
             asked["weights"],
             asked["random_weights"],
-            asked["loading"],
+            asked["option"],
             os.environ,
         ),
     )
