@@ -24,6 +24,7 @@ from ..streaming.captions.host import (
     CaptionRefused,
     CaptionSession,
     Said,
+    Seen,
     Telling,
 )
 from ..streaming.clock import Clock
@@ -54,6 +55,9 @@ class Watched:
     repeated: int = 0
     delays: list[float] = field(default_factory=list)
     said: list[float] = field(default_factory=list)
+    ages: list[float] = field(default_factory=list)
+    known: float | None = None
+    """When the newest picture was captured up to which all was told."""
     first_words: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     answered: int = 0
@@ -75,6 +79,10 @@ class Watched:
             if isinstance(telling, Said) and telling.cue.kind == "caption":
                 self.delays.append(telling.delay)
                 self.said.append(now)
+            elif isinstance(telling, Seen):
+                if self.known is not None:
+                    self.ages.append(now - self.known)
+                self.known = now - telling.delay
             elif isinstance(telling, AnswerPart):
                 self._answer(telling, now)
 
@@ -100,7 +108,7 @@ class Watched:
         """Count from here on."""
         with self._lock:
             self.frames = self.repeated = self.answered = 0
-            for found in (self.delays, self.said, self.first_words, self.errors):
+            for found in (self.delays, self.said, self.ages, self.first_words, self.errors):
                 found.clear()
 
 
@@ -156,6 +164,7 @@ class CaptionBench:
 
     def _part(self, seconds: float, on: bool, ask: bool) -> None:
         began = self._clock.now()
+        self.watched.known = None
         next_ask = began + ASK_EVERY_S / 2
         for number in range(round(seconds * self._fps)):
             due = began + number / self._fps
@@ -202,6 +211,7 @@ class CaptionBench:
             "captions_per_minute": round(60 * len(watched.delays) / told_s, 2),
             "caption_delay_ms": _percentiles(watched.delays),
             "caption_gap_ms": _percentiles(gaps),
+            "seen_age_ms": _percentiles(watched.ages),
             "first_word_ms": _percentiles(watched.first_words),
             "questions": {"answered": watched.answered, "errors": watched.errors[:10]},
             "teller": {
@@ -255,6 +265,7 @@ def table(found: Mapping[str, Any]) -> list[str]:
         f"captions         {found['captions_per_minute']:.1f} a minute, "
         f"said p50/p95 {_text(found['caption_delay_ms'])} ms after the picture",
         f"between two      p50/p95 {_text(found['caption_gap_ms'])} ms",
+        f"all known up to  p50/p95 {_text(found['seen_age_ms'])} ms ago, just before more is known",
         f"first word       p50/p95 {_text(found['first_word_ms'])} ms after the question, "
         f"{questions['answered']} answered",
         *(f"not answered     {why}" for why in sorted(set(questions["errors"]))),

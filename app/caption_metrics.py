@@ -36,6 +36,12 @@ def collect(desk: CaptionDesk) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "millrace_caption_sessions", "Viewers whose captions are open.", value=len(live)
     )
+    ages = [age for one in live if (age := one.get("seen_age_s")) is not None]
+    yield GaugeMetricFamily(
+        "millrace_captions_seen_age_seconds",
+        "Age of the newest picture up to which all was told, of the viewer furthest behind.",
+        value=max(ages, default=0.0),
+    )
     worker = stats.get("worker", {})
     yield GaugeMetricFamily(
         "millrace_caption_worker_up", "1 while it serves.", value=worker.get("state") == "live"

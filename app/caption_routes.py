@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
@@ -14,10 +14,11 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..streaming.captions import track
-from ..streaming.captions.host import AnswerPart, CaptionRefused
+from ..streaming.captions.host import CaptionRefused
 from ..streaming.captions.session import MAX_CONDITION, MAX_QUESTION, MAX_WISH
 from . import channel
 from .caption_desk import TooOften
+from .replies import Reply, events
 from .routes import Failure, SessionId
 from .rtc import Rtc
 from .viewer_captions import ViewerCaptions
@@ -25,8 +26,6 @@ from .viewers import viewer_of
 
 T = TypeVar("T")
 STRICT = ConfigDict(extra="forbid")
-ANSWER_S = 60.0
-"""The longest that a request waits for the next words of an answer."""
 Second = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False)]
 
 
@@ -215,7 +214,7 @@ def _questions(router: APIRouter, rtc: Rtc, own: Own) -> None:
         number = await _on_loop(rtc, asking)
         if not wait:
             return StreamingResponse(
-                _events(reply),
+                events(reply),
                 media_type="text/event-stream",
                 headers={"Cache-Control": "no-store"},
             )
@@ -230,13 +229,15 @@ def _alerts(router: APIRouter, rtc: Rtc, own: Own) -> None:
     @router.get("/sessions/{id}/alerts")
     async def alerts(id: SessionId, request: Request) -> list[AlertSet]:
         """The standing alerts."""
-        return [AlertSet(alert=n, text=text) for n, text in own(id, request).alerts.items()]
+        return [
+            AlertSet(alert=n, text=text) for n, text in own(id, request).standing.alerts.items()
+        ]
 
     @router.post("/sessions/{id}/alerts", status_code=201)
     async def watch(id: SessionId, body: AlertBody, request: Request) -> AlertSet:
         """ "Tell me when ...". It fires as a message on the data channel and as a cue."""
         number = await _on_loop(rtc, functools.partial(own(id, request).watch, body.text))
-        return AlertSet(alert=number, text=own(id, request).alerts[number])
+        return AlertSet(alert=number, text=own(id, request).standing.alerts[number])
 
     @router.delete("/sessions/{id}/alerts/{alert}", status_code=204)
     async def unwatch(id: SessionId, alert: int, request: Request) -> Response:
@@ -244,63 +245,6 @@ def _alerts(router: APIRouter, rtc: Rtc, own: Own) -> None:
         if not await _on_loop(rtc, functools.partial(own(id, request).unwatch, alert)):
             raise HTTPException(404, "there is no such alert")
         return Response(status_code=204)
-
-
-class Reply:
-    """An answer on its way from the WebRTC loop to a request on another one. What the request has
-    not taken yet is one growing text, so a slow reader makes nothing queue up."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.text = ""
-        self.span: tuple[float, float] | None = None
-        self.looks: tuple[float, ...] = ()
-        self.error = ""
-        self.done = False
-        self._loop = loop
-        self._news = asyncio.Event()
-
-    def hear(self, part: AnswerPart) -> None:
-        """Called on the WebRTC loop."""
-        with contextlib.suppress(RuntimeError):  # the server is going down
-            self._loop.call_soon_threadsafe(self._take, part)
-
-    def _take(self, part: AnswerPart) -> None:
-        self.text += part.text
-        self.span, self.looks = part.span or self.span, part.looks or self.looks
-        self.error, self.done = part.error, part.done
-        self._news.set()
-
-    async def parts(self) -> AsyncIterator[str]:
-        """The words that are new each time, until it is done."""
-        given, done = 0, False
-        while not done:
-            if given == len(self.text) and not self.done:
-                await self._more()
-            new, given, done = self.text[given:], len(self.text), self.done
-            yield new
-
-    async def _more(self) -> None:
-        self._news.clear()
-        try:
-            await asyncio.wait_for(self._news.wait(), ANSWER_S)
-        except TimeoutError:
-            self.error, self.done = "the language model did not answer in time", True
-
-
-async def _events(reply: Reply) -> AsyncIterator[str]:
-    async for words in reply.parts():
-        yield (
-            "event: answer\ndata: "
-            + channel.encode(
-                "answer",
-                text=words,
-                done=reply.done,
-                span=reply.span,
-                looks=reply.looks,
-                error=reply.error,
-            )
-            + "\n\n"
-        )
 
 
 WRITERS: dict[str, tuple[Callable[..., str], str]] = {

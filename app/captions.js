@@ -2,6 +2,8 @@
 
 import { download } from './stage.js';
 import { clock, Track } from './track.js';
+import { Seen } from './seen.js';
+import { Wish } from './wish.js';
 import { capital, captionText as text } from './words.js';
 
 const KEEP = 'millrace.captions'; // the viewer's wishes, for the next visit
@@ -24,6 +26,8 @@ export class Captions {
     this.send = send;
     this.meter = meter;
     this.list = this.find('cues');
+    this.seen = new Seen(this.find('told-seen'));
+    this.wish = new Wish(this.root, (instruction) => this.#want({ instruction }));
     this.#controls();
     this.#following();
     this.#drawWish();
@@ -55,13 +59,14 @@ export class Captions {
   hello(session) {
     this.#session = session;
     this.#running = true;
-    if (this.#wish.on || this.#wish.of !== 'source') this.#sendWish();
+    if (this.#wish.on || this.#wish.of !== 'source' || this.#wish.instruction) this.#sendWish();
   }
 
   // A message of the server; returns whether it was for here.
   message(message) {
     if (message.type === 'captions') this.#captions(message);
     else if (message.type === 'cue') this.#cue(message);
+    else if (message.type === 'seen') this.#seenUpTo(message);
     else if (message.type === 'error' && message.about === 'captions') this.#note(message.message);
     else return false;
     return true;
@@ -102,7 +107,13 @@ export class Captions {
       this.track.zero(this.#session, message.zero - this.meter.offsetMs);
     }
     this.zero = message.zero;
+    this.wish.holds(message.instruction);
     this.#told(message);
+  }
+
+  #seenUpTo({ until, delay }) {
+    this.#place({ end: until }, delay);
+    this.seen.upTo(this.time(until));
   }
 
   #told({ state, message = '', info }) {
@@ -178,6 +189,7 @@ export class Captions {
   #draw() {
     const { state } = this;
     this.root.dataset.told = state;
+    if (state !== 'live') this.seen.hide();
     const words = this.said ? capital(this.said) : (text.states[state] ?? '');
     const empty = !this.list.children.length;
     this.find('told-empty').textContent = empty ? words || text.soon : '';
@@ -204,7 +216,10 @@ export class Captions {
   #about() {
     const { info } = this;
     this.find('told-model').hidden = !info;
+    this.wish.open.hidden = !info;
     if (!info) return;
+    if (this.drawn !== info.name) this.wish.examples(info.wishes ?? []);
+    this.drawn = info.name;
     this.find('told-model').textContent = text.whatItCan(info.name);
     this.find('about-title').textContent = info.title;
     this.find('about-where').textContent = text.where(info);

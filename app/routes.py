@@ -36,6 +36,8 @@ SCRIPTS = (
     "questions.js",
     "track.js",
     "pickers.js",
+    "seen.js",
+    "wish.js",
 )
 STYLES = ("client.css", "controls.css", "panel.css", "captions.css")
 CLIENT = dict.fromkeys(SCRIPTS, "text/javascript") | dict.fromkeys(STYLES, "text/css")

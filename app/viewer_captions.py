@@ -16,15 +16,17 @@ from ..streaming.captions.host import (
     CaptionRefused,
     CaptionSession,
     Said,
+    Seen,
     Telling,
 )
-from ..streaming.captions.session import MAX_CONDITION, MAX_QUESTION, MAX_WISH
+from ..streaming.captions.session import MAX_QUESTION
 from ..streaming.captions.speech import Words
 from ..streaming.captions.track import Cue
 from ..streaming.frames import Frame
 from . import channel
 from .answers import Answers, Hearer, Send
 from .caption_desk import CaptionDesk
+from .standing import Standing, fitting
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +47,7 @@ class ViewerCaptions:
     def __init__(self, desk: CaptionDesk, user: str, fps: float, send: Send) -> None:
         self.on = False
         self.of: Of = "source"
-        self.wish = ""
-        self.alerts: dict[int, str] = {}
+        self.standing = Standing(send)
         self.session: CaptionSession | None = None
         self._desk = desk
         self._user = user
@@ -115,9 +116,7 @@ class ViewerCaptions:
             CaptionRefused: the wish is too long.
         """
         if wish is not None:
-            self.wish = _fitting(wish, MAX_WISH, "a wish", empty=True)
-            if self.session is not None:
-                self.session.instruct(self.wish)
+            self.standing.want(wish, self.session)
         self.of = of or self.of
         self.on = self.on if on is None else on
         self._open_if_due()
@@ -133,7 +132,7 @@ class ViewerCaptions:
         """
         try:
             session = self._able()
-            text = _fitting(text, MAX_QUESTION, "a question")
+            text = fitting(text, MAX_QUESTION, "a question")
             self._desk.ration(self._user)
             number = session.ask(text, at)
         except CaptionRefused:
@@ -148,27 +147,19 @@ class ViewerCaptions:
         Raises:
             CaptionRefused: says what to do.
         """
-        text = _fitting(text, MAX_CONDITION, "a condition")
-        number = self._able().watch(text)
-        self.alerts[number] = text
-        self._send_alerts()
-        return number
+        return self.standing.watch(text, self._able())
 
     def unwatch(self, alert: int) -> bool:
         """Remove an alert. Returns whether there was one."""
-        known = self.alerts.pop(alert, None) is not None
-        if known and self.session is not None:
-            self.session.unwatch(alert)
-        self._send_alerts()
-        return known
+        return self.standing.unwatch(alert, self.session)
 
     # To the page --------------------------------------------------------------------------------
 
     def greet(self) -> None:
         """Tell a page that has just connected all that it needs to draw."""
         self.tell()
-        if self.alerts:
-            self._send_alerts()
+        if self.standing.alerts:
+            self.standing.tell()
 
     def tell(self) -> None:
         self._send("captions", **self.describe())
@@ -183,7 +174,7 @@ class ViewerCaptions:
             "message": message,
             "on": self.on,
             "of": self.of,
-            "instruction": self.wish,
+            "instruction": self.standing.wish,
             "zero": zero,
             "info": info,
         }
@@ -200,10 +191,6 @@ class ViewerCaptions:
     def stats(self) -> Mapping[str, Any]:
         return self.session.stats() if self.session is not None else {}
 
-    def _send_alerts(self) -> None:
-        listed = [{"alert": number, "text": text} for number, text in self.alerts.items()]
-        self._send("alerts", list=listed)
-
     # From the host ------------------------------------------------------------------------------
 
     def listen(self, telling: Telling) -> None:
@@ -217,6 +204,8 @@ class ViewerCaptions:
                 if cue.final:
                     self._desk.tally.cue(cue.kind, delay)
                 self._send("cue", **channel.cue(cue), delay=delay)
+            case Seen(until, delay):
+                self._send("seen", until=until, delay=delay)
             case AnswerPart():
                 self._answers.take(telling)
             case AlertFired(alert, condition, time, delay):
@@ -252,7 +241,7 @@ class ViewerCaptions:
             self._opening = self._loop.create_task(self._open())
 
     async def _open(self) -> None:
-        config = CaptionConfig(fps=self._fps, instruction=self.wish)
+        config = CaptionConfig(fps=self._fps, instruction=self.standing.wish)
         try:
             session = await self._loop.run_in_executor(
                 self._desk.calls, self._desk.open, config, self.listen
@@ -263,19 +252,11 @@ class ViewerCaptions:
             if self._closed:
                 session.close("the viewer left")
                 return
-            self._begin(session, config)
+            self.session, self._zero = session, None
+            self.standing.hold(session, config.instruction)
         finally:
             self._opening = None
         self.tell()
-
-    def _begin(self, session: CaptionSession, config: CaptionConfig) -> None:
-        """What was wished for meanwhile holds here too, and the alerts of one that ended."""
-        self.session, self._zero = session, None
-        if self.wish != config.instruction:
-            session.instruct(self.wish)
-        if self.alerts:
-            self.alerts = {session.watch(text): text for text in self.alerts.values()}
-            self._send_alerts()
 
     async def settled(self) -> None:
         """Wait until what was turned on is open, or refused."""
@@ -298,17 +279,3 @@ class ViewerCaptions:
         if self.session is not None:
             self._desk.tally.duplicates(int(self.session.stats().get("duplicates", 0)))
             self.session.close(reason)
-
-
-def _fitting(text: str, most: int, what: str, empty: bool = False) -> str:
-    """The text in one line.
-
-    Raises:
-        CaptionRefused: empty or too long.
-    """
-    line = " ".join(text.split())
-    if not line and not empty:
-        raise CaptionRefused(f"{what} needs words")
-    if len(line) > most:
-        raise CaptionRefused(f"{what} of {len(line)} characters; the most is {most}")
-    return line

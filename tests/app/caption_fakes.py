@@ -21,6 +21,7 @@ from millrace.streaming.captions.host import (
     CaptionRefused,
     CaptionState,
     Said,
+    Seen,
     Telling,
 )
 from millrace.streaming.captions.track import Cue
@@ -36,6 +37,7 @@ INFO = CaptionInfo(
     dtype="float32",
     period=1.0,
     memory=300.0,
+    wishes=("only motion", "only the light"),
     choices=("Nothing was measured: this host is a fake.",),
 )
 
@@ -83,6 +85,10 @@ class FakeCaptions:
         own = replace(cue, id=1000 + cue.id)
         self._cues = [known for known in self._cues if known.id != own.id] + [own]
         self.tell(Said(own, delay))
+
+    def know(self, until: float) -> None:
+        """Everything up to this second was looked at."""
+        self.tell(Seen(until, 0.4))
 
     def fire(self, alert: int, time: float) -> None:
         self.tell(AlertFired(alert, self.watched[alert], time, 0.5))

@@ -11,7 +11,7 @@ import pytest
 from millrace.app import cli
 from millrace.app.bench_captions import CaptionBench, Watched, clip, table
 from millrace.app.errors import CallError
-from millrace.streaming.captions.host import AnswerPart, Said
+from millrace.streaming.captions.host import AnswerPart, Said, Seen
 from millrace.streaming.captions.track import Cue
 from millrace.streaming.clock import ManualClock
 from millrace.streaming.frames import Frame, i420_shape
@@ -84,6 +84,10 @@ def test_delays_gaps_and_first_words_are_told() -> None:
         watched.hear(Said(Cue(1, 0, 1, "x"), delay))
         clock.advance(2.0)
     assert (watched.delays, watched.said) == ([0.4, 0.8], [101.0, 103.0])
+    for delay in (0.4, 0.8):
+        watched.hear(Seen(clock.now() - delay, delay))
+        clock.advance(1.0)
+    assert watched.ages == [pytest.approx(1.4)], "just before the second one"
     watched.asking()
     watched.hear(AnswerPart(2, "", done=True, error="no"))
     assert watched.errors == ["no"] and watched.answered == 1

@@ -203,6 +203,49 @@ def test_the_viewer_chooses_the_picture_and_turns_captions_off_for_good(
     assert restyled.get_attribute("aria-pressed") == "true"
 
 
+def test_a_standing_wish_is_used_shown_and_ended(viewer: Viewer, host: FakeCaptionHost) -> None:
+    session = begin(viewer, host)
+    sign = viewer.page.locator("[data-part=wish-active]")
+    assert not sign.is_visible()
+    viewer.page.get_by_role("button", name="Tell only of").click()
+    chips = viewer.page.get_by_role("group", name="Examples of wishes").get_by_role("button")
+    assert chips.all_inner_texts() == ["only motion", "only the light"]
+    chips.first.click()
+    shown = "document.querySelector('[data-part=wish-active]').textContent"
+    viewer.shows(f"{shown} === 'only motion ✕'")
+    assert session.wishes == ["only motion"]
+    assert not viewer.page.locator("#mr-told-wish").is_visible()
+    viewer.page.get_by_role("button", name="Tell only of").click()
+    assert chips.first.get_attribute("aria-pressed") == "true"
+    box = viewer.page.get_by_label("Your wish")
+    assert box.input_value() == "only motion"
+    box.fill("tell me <b>what moves</b>")
+    box.press("Enter")
+    viewer.shows(f"{shown}.includes('<b>')")
+    assert session.wishes[-1] == "tell me <b>what moves</b>"
+    sign.click()
+    viewer.shows("document.querySelector('[data-part=wish-active]').hidden")
+    assert session.wishes[-1] == ""
+    assert viewer.problems == []
+
+
+def test_it_says_up_to_when_everything_was_looked_at(viewer: Viewer, host: FakeCaptionHost) -> None:
+    session = begin(viewer, host)
+    sign = viewer.page.locator("[data-part=told-seen]")
+    assert not sign.is_visible()
+    session.say("a red circle", 1.0)
+    shown = "document.querySelector('[data-part=told-seen]')"
+    for until in (2.5, 3.5):
+        session.know(until)
+        viewer.shows(f"{shown}.textContent === 'up to 0:0{int(until)}'")
+    assert len(lines(viewer)) == 1, "nothing new is said"
+    viewer.shows(f"'late' in {shown}.dataset")
+    session.know(9.5)
+    viewer.shows(f"!('late' in {shown}.dataset)")
+    session.interrupt(down=True)
+    viewer.shows(f"{shown}.hidden")
+
+
 def test_states_are_told_in_words(viewer: Viewer, host: FakeCaptionHost) -> None:
     session = begin(viewer, host)
     session.interrupt(down=True)

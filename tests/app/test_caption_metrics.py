@@ -21,7 +21,7 @@ class CountingHost(FakeCaptionHost):
     """A host whose worker died once."""
 
     def stats(self) -> dict[str, Any]:
-        own = {"duplicates": 3, "looks": {"taken": 20, "unchanged": 5}}
+        own = {"seen_age_s": 1.25, "duplicates": 3, "looks": {"taken": 20, "unchanged": 5}}
         return {
             "by_session": {session.id: own for session in self.sessions},
             "worker": {"state": "live", "restarts": 1, "memory_mb": 10.0},
@@ -73,6 +73,7 @@ def samples() -> dict[tuple[str, tuple[str, ...]], float]:
         ("millrace_caption_looks", ("taken",), 20),
         ("millrace_caption_looks", ("late",), 0),
         ("millrace_caption_sessions", (), 1),
+        ("millrace_captions_seen_age_seconds", (), 1.25),
         ("millrace_caption_worker_up", (), 1),
         ("millrace_caption_worker_restarts_total", (), 1),
         ("millrace_memory_bytes", ("", "captions"), 10 * 2**20),

@@ -84,6 +84,9 @@ def test_captions_come_when_they_are_turned_on_and_stop_when_off() -> None:
             "text": "a red circle comes in", "start": 3.0, "end": 4.0, "kind": "caption",
             "final": True, "delay": 0.4,
         }  # fmt: skip
+        session.know(5.5)
+        known = await client.message("seen")
+        assert (known["until"], known["delay"]) == (5.5, 0.4)
         client.send({"type": "captions", "on": False})
         await client.message("captions", lambda m: m["state"] == "off" and m["zero"] is not None)
         seen = len(session.seen)
