@@ -13,7 +13,7 @@ import torch.nn.functional as functional
 from millrace.models import umt5
 from millrace.models.loaders import WeightsError
 from millrace.models.parked import Parked
-from millrace.models.specs import UMT5_XXL
+from millrace.models.specs import UMT5_XXL, UMT5Spec
 from millrace.models.umt5 import (
     clean,
     from_released,
@@ -45,28 +45,34 @@ SIZES = replace(
 CLOSE = 1e-5
 
 
-def released_weights(seed: int = 0) -> dict[str, Tensor]:
-    """A tiny file as Wan publishes it, random."""
-    inner = SIZES.heads * SIZES.head_dim
+def released_shapes(sizes: UMT5Spec) -> dict[str, tuple[int, ...]]:
+    """Of the file as Wan publishes it."""
+    inner = sizes.heads * sizes.head_dim
     shapes: dict[str, tuple[int, ...]] = {
-        "token_embedding.weight": (SIZES.vocabulary, SIZES.dim),
-        "norm.weight": (SIZES.dim,),
+        "token_embedding.weight": (sizes.vocabulary, sizes.dim),
+        "norm.weight": (sizes.dim,),
     }
-    for layer in range(SIZES.layers):
+    for layer in range(sizes.layers):
         block = {
-            "norm1.weight": (SIZES.dim,),
-            "attn.q.weight": (inner, SIZES.dim),
-            "attn.k.weight": (inner, SIZES.dim),
-            "attn.v.weight": (inner, SIZES.dim),
-            "attn.o.weight": (SIZES.dim, inner),
-            "norm2.weight": (SIZES.dim,),
-            "ffn.gate.0.weight": (SIZES.ffn_dim, SIZES.dim),
-            "ffn.fc1.weight": (SIZES.ffn_dim, SIZES.dim),
-            "ffn.fc2.weight": (SIZES.dim, SIZES.ffn_dim),
-            "pos_embedding.embedding.weight": (SIZES.buckets, SIZES.heads),
+            "norm1.weight": (sizes.dim,),
+            "attn.q.weight": (inner, sizes.dim),
+            "attn.k.weight": (inner, sizes.dim),
+            "attn.v.weight": (inner, sizes.dim),
+            "attn.o.weight": (sizes.dim, inner),
+            "norm2.weight": (sizes.dim,),
+            "ffn.gate.0.weight": (sizes.ffn_dim, sizes.dim),
+            "ffn.fc1.weight": (sizes.ffn_dim, sizes.dim),
+            "ffn.fc2.weight": (sizes.dim, sizes.ffn_dim),
+            "pos_embedding.embedding.weight": (sizes.buckets, sizes.heads),
         }
         shapes |= {f"blocks.{layer}.{name}": shape for name, shape in block.items()}
+    return shapes
+
+
+def released_weights(seed: int = 0) -> dict[str, Tensor]:
+    """A tiny file as Wan publishes it, random."""
     generator = torch.Generator().manual_seed(seed)
+    shapes = released_shapes(SIZES)
     return {name: torch.randn(shape, generator=generator) / 3 for name, shape in shapes.items()}
 
 
@@ -205,17 +211,17 @@ def test_parity_with_transformers_padded(weights: dict[str, Tensor]) -> None:
 
 
 def test_names_and_sizes_of_the_released_file() -> None:
-    """242 tensors, 5.68 billion parameters."""
-    names = released_names(UMT5_XXL.layers)
-    assert len(names) == len(set(names.values())) == 242
-    dim, ffn, vocabulary = UMT5_XXL.dim, UMT5_XXL.ffn_dim, UMT5_XXL.vocabulary
-    block = 4 * dim * dim + 3 * dim * ffn + 2 * dim + 32 * 64
-    total = vocabulary * dim + 24 * block + dim
-    assert round(total / 1e9, 2) == 5.68
-    # The file has 11 361 920 418 bytes: two a parameter and its table of contents.
-    assert 0 < 11_361_920_418 - 2 * total < 200_000
-    shapes = {name: tuple(value.shape) for name, value in released_weights().items()}
-    assert replace(released_sizes(shapes, "x"), text_len=16) == SIZES
+    """242 tensors, 5.68 billion parameters, each of the shape that transformers has."""
+    shapes = released_shapes(UMT5_XXL)
+    assert len(shapes) == 242
+    assert set(shapes) == set(released_names(UMT5_XXL.layers))
+    assert released_sizes(shapes, "x") == UMT5_XXL
+    on_meta = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    model = from_released(on_meta, "x", torch.bfloat16)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert round(count / 1e9, 2) == 5.68
+    # The public file has 11 361 920 418 bytes: two a parameter, and its table of contents.
+    assert 0 < 11_361_920_418 - 2 * count < 200_000
 
 
 # -- the reader -----------------------------------------------------------------------------------
