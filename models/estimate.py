@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from .specs import (
     TAEHV_WAN21,
+    UMT5_XXL,
     WAN_VAE,
     AutoencoderName,
     DiTSpec,
@@ -21,8 +22,6 @@ from .specs import (
 )
 
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
-UMT5_XXL = 5_680_910_336
-"""Parameters of the text encoder; it is on the device only while it reads a prompt, in bfloat16."""
 PICTURES = 4
 """Of one latent frame."""
 _COPIES = 5
@@ -86,7 +85,7 @@ def estimate(
         "prompts": reading * (sessions + (rows if sessions > 1 else 0)),
         "pictures": sessions * (encoder.memory + decoder.memory) * each,
         "work": max(forward, coding) * each,
-        "text encoder": UMT5_XXL * 2 if text_encoder else 0,
+        "text encoder": _reading_bytes() if text_encoder else 0,
     }
     return {name: count for name, count in parts.items() if count}
 
@@ -95,6 +94,13 @@ def told(parts: Mapping[str, int]) -> str:
     """An estimate in words: "5.1 GB (weights 2.8, past 1.6, ..)"."""
     each = ", ".join(f"{name} {count / 1e9:.1f}" for name, count in parts.items())
     return f"{sum(parts.values()) / 1e9:.1f} GB ({each})"
+
+
+def _reading_bytes() -> int:
+    """Of the text encoder, which visits the device block by block, in bfloat16; two of them."""
+    spec = UMT5_XXL
+    block = 4 * spec.dim * spec.heads * spec.head_dim + 3 * spec.dim * spec.ffn_dim
+    return 2 * block * BYTES["bfloat16"]
 
 
 def dit_parameters(spec: DiTSpec) -> int:

@@ -11,6 +11,7 @@ import torch
 from ..models.loaders import WeightsError
 from ..models.policies import WanPolicy, policy_named
 from ..models.specs import WAN_AUTOENCODERS, AutoencoderName, DiTSpec
+from ..models.umt5 import load_text_encoder
 from ..models.wan import FOLDERS, WanModel, WanSizes, load_wan, random_wan, sizes_of
 from ..models.wan_sizes import WAN_SPECS
 from .config import ConfigError
@@ -20,7 +21,7 @@ from .pipeline import PipelineContext
 from .wan_info import SIZES, STRIDE, wan_info
 from .wan_parts import wan_parts
 from .wan_room import WanRoom
-from .wan_text import WanPrompts, random_embed
+from .wan_text import RandomReader, Reader, WanPrompts
 
 TITLES = {"wan2.1-1.3b": "Wan 2.1 causal 1.3B", "wan2.1-14b": "Wan 2.1 causal 14B"}
 
@@ -108,11 +109,29 @@ def build(
     options = WanOptions.read(name, context)
     named = WAN_SPECS[name] if named is None else named
     model, room = _loaded(name, options, named, context)
+    reader = _reader(options, model, context)
     random = options.weights is None
     info = wan_info(name, TITLES.get(name, name), options.policy, random)
-    prompts = WanPrompts(random_embed(model.sizes.dit))
+    prompts = WanPrompts(reader)
     parts = wan_parts(info, model.dit, model.autoencoder, prompts, options.policy, room)
     return VideoDiffusion(parts, streams=options.max_sessions, sequential=options.sequential)
+
+
+def _reader(options: WanOptions, model: WanModel, context: PipelineContext) -> Reader:
+    dit = model.sizes.dit
+    if options.weights is None:
+        return RandomReader(dit)
+    try:
+        # In the type of the file, which then stays mapped.
+        reader = load_text_encoder(options.weights, context.device, torch.bfloat16, dit.text_len)
+    except (ImportError, FileNotFoundError, WeightsError) as error:
+        raise ConfigError(str(error)) from error
+    if reader.spec.dim != dit.text_dim:
+        raise ConfigError(
+            f"{options.weights}: the text encoder is {reader.spec.dim} wide and the transformer "
+            f"reads {dit.text_dim}; take both from one model"
+        )
+    return reader
 
 
 def _loaded(

@@ -10,7 +10,7 @@ from millrace.models.wan import WanModel
 from millrace.streaming.controls import Controls
 from millrace.streaming.pipeline import StreamConfig, Work
 from millrace.streaming.prompts import Prompt
-from millrace.streaming.wan_text import LEAST, WanPrompts, WanWish, random_embed, towards
+from millrace.streaming.wan_text import LEAST, RandomReader, WanPrompts, WanWish, towards
 
 from .wan_models import DIT, SIDE, apart, clip, model, pipeline, run, wishes
 
@@ -29,7 +29,7 @@ def context(wish: WanWish) -> torch.Tensor:
 
 
 def test_a_new_prompt_takes_over_evenly_and_then_wholly() -> None:
-    embed = random_embed(DIT)
+    embed = RandomReader(DIT)
     old, new = embed(BEFORE), embed(AFTER)
     wish = WanPrompts(embed).wish()
     assert not wish.heed(wishes(prompt=BEFORE, transition=4))
@@ -45,7 +45,7 @@ def test_a_new_prompt_takes_over_evenly_and_then_wholly() -> None:
 
 
 def test_a_change_of_mind_on_the_way_goes_on_from_the_mixture() -> None:
-    embed = random_embed(DIT)
+    embed = RandomReader(DIT)
     wish = WanPrompts(embed).wish()
     wish.heed(wishes(prompt=BEFORE, transition=2))
     wish.heed(wishes(prompt=AFTER, transition=2))
@@ -58,10 +58,10 @@ def test_a_change_of_mind_on_the_way_goes_on_from_the_mixture() -> None:
 
 @pytest.mark.parametrize("transition", [0, 1])
 def test_without_a_transition_it_holds_at_once(transition: int) -> None:
-    wish = WanPrompts(random_embed(DIT)).wish()
+    wish = WanPrompts(RandomReader(DIT)).wish()
     wish.heed(wishes(prompt=BEFORE, transition=transition))
     wish.heed(wishes(prompt=AFTER, transition=transition))
-    assert torch.equal(context(wish), random_embed(DIT)(AFTER)) and wish.notes == {}
+    assert torch.equal(context(wish), RandomReader(DIT)(AFTER)) and wish.notes == {}
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.floats(0, 1)), max_size=20))
@@ -74,7 +74,7 @@ def test_mixtures_stay_mixtures_and_small(steps: list[tuple[str, float]]) -> Non
 
 
 def test_what_is_remembered_of_a_transition_goes_on_as_it_would_have() -> None:
-    prompts = WanPrompts(random_embed(DIT))
+    prompts = WanPrompts(RandomReader(DIT))
     staying, moved = prompts.wish(), prompts.wish()
     asked = [wishes(prompt=BEFORE), *[wishes(prompt=AFTER, transition=5)] * 3]
     for one in asked:
@@ -150,17 +150,23 @@ def test_streams_in_transition_beside_others_keep_their_own_prompts(small: WanMo
 def test_texts_are_read_once_while_somebody_wants_them() -> None:
     read: list[str] = []
 
-    def embed(text: str) -> torch.Tensor:
-        read.append(text)
-        return torch.zeros(DIT.text_len, DIT.text_dim)
+    class Listed(RandomReader):
+        def __call__(self, text: str) -> torch.Tensor:
+            read.append(text)
+            return super().__call__(text)
 
-    prompts = WanPrompts(embed)
+        def note(self, text: str) -> str:
+            return "too long" if text == AFTER else ""
+
+    prompts = WanPrompts(Listed(DIT))
     kept: list[Prompt | None] = []
     for _ in range(3):
         wish = prompts.wish()
         wish.heed(wishes(prompt=BEFORE))
         kept.append(wish.prompt)
-    assert read == [BEFORE] and kept[0] is kept[1] is kept[2]
+    assert read == [BEFORE] and kept[0] is kept[1] is kept[2] and wish.notes == {}
+    wish.heed(wishes(prompt=AFTER, transition=0))
+    assert wish.notes == {"prompt_cut": "too long"}
 
 
 def test_pictures_change_with_the_prompt(small: WanModel) -> None:

@@ -15,7 +15,7 @@ from millrace.streaming.pipeline import Result, Work
 from millrace.streaming.wan_info import controls as schema
 from millrace.streaming.wan_info import wan_info
 from millrace.streaming.wan_parts import wan_parts
-from millrace.streaming.wan_text import WanPrompts, random_embed
+from millrace.streaming.wan_text import RandomReader, WanPrompts
 
 POLICY = replace(
     STREAMDIFFUSION_V2,
@@ -53,7 +53,7 @@ def pipeline(
         wan_info("wan", "Wan", policy, True),
         of.dit,
         of.autoencoder,
-        WanPrompts(random_embed(of.sizes.dit)),
+        WanPrompts(RandomReader(of.sizes.dit)),
         policy,
     )
     return VideoDiffusion(parts, streams=streams, sequential=sequential)
