@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ast
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from millrace.app import cli, weights
 from millrace.app.errors import CallError
 from millrace.models.released import RELEASED
 from typer.testing import CliRunner
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 def make(folder: Path, name: str) -> Path:
@@ -119,3 +122,26 @@ def test_a_teller_that_is_not_here_is_refused(
     result = CliRunner().invoke(cli.app, ["caption", "in.mp4", "--vlm", "qwen2.5-vl-7b"])
     assert isinstance(result.exception, CallError)
     assert "millrace models pull qwen2.5-vl-7b" in str(result.exception)
+
+
+def calls(name: str) -> Iterator[tuple[Path, ast.Call]]:
+    """Every call of something of this name in the package."""
+    for layer in ("models", "streaming", "app"):
+        for file in (ROOT / layer).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+                if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(name):
+                    yield file, node
+
+
+def test_nothing_but_a_typed_name_reaches_for_the_hub() -> None:
+    with_hub = {
+        file.relative_to(ROOT).as_posix()
+        for layer in ("models", "streaming", "app")
+        for file in (ROOT / layer).rglob("*.py")
+        if "huggingface_hub" in file.read_text("utf-8")
+    }
+    # What `models pull` and `--vlm` were told to fetch.
+    assert with_hub == {"app/hub.py", "models/vl/checkpoint.py"}
+    for file, call in calls(".from_pretrained"):
+        told = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+        assert told.get("local_files_only") == "True", f"{file}: {ast.unparse(call)}"
