@@ -194,15 +194,23 @@ class MovingBuffer:
             part.index_copy_(dim, rows, chosen.narrow(dim + 1, 0, 1).expand_as(chosen).clone())
 
     @torch.no_grad()
-    def set_context(self, state: BufferState, rows: Tensor, context: Tensor) -> None:
+    def set_context(
+        self, state: BufferState, rows: Tensor, context: Tensor, at_once: bool = False
+    ) -> None:
         """Give rows (int64 [r]) another prompt, context [r, text_len, text_dim], see `swap`. For a
-        transition over k chunks, blend the contexts and call this before each of k chunks."""
+        transition over k chunks, blend the contexts and call this before each of k chunks.
+
+        Args:
+            at_once: for the chunks in flight too, where new ones bring their own.
+        """
         prompt = self.dit.read(context)
-        for layer, (key, value) in enumerate(prompt.text):
-            state.text_k[layer, :, 0].index_copy_(0, rows, key.to(state.text_k.dtype))
-            state.text_v[layer, :, 0].index_copy_(0, rows, value.to(state.text_v.dtype))
-        state.pooled[:, 0].index_copy_(0, rows, prompt.pooled.to(state.pooled.dtype))
-        state.last[:, 0].index_copy_(0, rows, prompt.last.to(state.last.dtype))
+        keys, values = (torch.stack(side) for side in zip(*prompt.text, strict=True))
+        given = (keys, values, prompt.pooled, prompt.last)
+        for (part, dim), new in zip(_prompt_parts(state), given, strict=True):
+            slots = part.shape[dim + 1] if at_once else 1
+            shape = [*new.shape[: dim + 1], slots, *new.shape[dim + 1 :]]
+            wide = new.unsqueeze(dim + 1).expand(shape).to(part.dtype)
+            part.narrow(dim + 1, 0, slots).index_copy_(dim, rows, wide)
 
     # -- running --------------------------------------------------------------------------------
 
@@ -265,8 +273,9 @@ class MovingBuffer:
             return x + (after - now) * flow
         shape = (self.schedule.frames, *x.shape[2:])
         chunks = self._chunks(state)
-        rows = [part.expand_as(place).flatten() for part in (state.seeds[:, None], chunks)]
-        noise = gaussian_noise(*rows, (place + 1).flatten(), shape, x.device, x.dtype)
+        seeds = state.seeds[:, None].expand_as(place).flatten()
+        step = (place + 1).flatten()
+        noise = gaussian_noise(seeds, chunks.flatten(), step, shape, x.device, x.dtype)
         return clean.lerp(noise.view(x.shape), after)
 
     def _chunks(self, state: BufferState) -> Tensor:

@@ -27,8 +27,9 @@ PICTURES = 8
 """Latent frames of the buffer, one picture each."""
 CHUNK = 2
 """Pictures that leave it at a time."""
-SHIFT = 1.0
-"""Of the noise levels, in training and running."""
+SHIFT = 3.0
+"""Of the noise levels, in training and running. Neighbouring latents are much alike, so the whole
+of a scene shows through strong noise: most steps belong there."""
 FPS = 12.0
 """Pictures a second that motion was learned at."""
 MEANT = frozenset(("up", "down", "on", "over", "under", "through"))
@@ -41,15 +42,15 @@ def scene_schedule(micro_steps: int = 2) -> Schedule:
 
 
 TINY_SCENE = DiTSpec(
-    dim=256,
-    ffn_dim=1024,
+    dim=192,
+    ffn_dim=768,
     freq_dim=128,
     text_dim=128,
     text_len=12,
     in_channels=48,
     out_channels=48,
     patch=(1, 2, 2),
-    heads=4,
+    heads=3,
     layers=6,
     eps=1e-6,
     rope_theta=10_000.0,
@@ -58,6 +59,7 @@ TINY_SCENE = DiTSpec(
     stem=ConvStemSpec(width=64, stem_blocks=1, head_blocks=1),
     # A buffer has no past but its own frames.
     ring=RingSpec(sinks=0, window=0, positions="relative", sink_threshold=None),
+    windows=(8, 4, 4),
 )
 
 

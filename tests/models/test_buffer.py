@@ -97,7 +97,8 @@ def run(
     state = buffer.init_state(1, *SIZE, dtype=KIND)
     buffer.set_context(state, one(0), context[None])
     buffer.begin(state, one(0), one(seed), source)
-    finished, tick = [], 0 if source is None else buffer.warmup
+    finished: list[Tensor] = []
+    tick = 0 if source is None else buffer.warmup
     while len(finished) < count:
         latents, left = buffer.step(state)
         assert bool(left) == buffer.leaves(tick)
@@ -198,7 +199,7 @@ def test_a_prompt_counts_for_all_chunks_or_for_new_ones() -> None:
     """With "entering" the chunks in flight finish as they began, up to what they see of the new."""
     schedule, texts = moving_buffer(0, 3, 1, 1), prompts(2)
     states = {}
-    for swap in ("all", "entering", "never"):
+    for swap in ("all", "entering", "never", "at once"):
         kind: Swap = "all" if swap == "all" else "entering"
         buffer = MovingBuffer(network("flow"), schedule, swap=kind)
         state = buffer.init_state(1, *SIZE, dtype=KIND)
@@ -207,11 +208,13 @@ def test_a_prompt_counts_for_all_chunks_or_for_new_ones() -> None:
         for _ in range(4):
             buffer.step(state)
         if swap != "never":
-            buffer.set_context(state, one(0), texts[1:])
+            buffer.set_context(state, one(0), texts[1:], at_once=swap == "at once")
         states[swap] = [buffer.step(state).latents for _ in range(4)]
     same = [torch.equal(a, b) for a, b in zip(states["entering"], states["never"], strict=True)]
     assert same == [True, False, False, False]  # the first step entered a chunk of the new prompt
     assert not torch.equal(states["all"][0], states["never"][0])
+    for mine, its in zip(states["all"], states["at once"], strict=True):
+        torch.testing.assert_close(mine, its)
 
 
 def test_a_prompt_of_each_frame_is_read_by_that_frame() -> None:
