@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import cli_bench, cli_captions, cli_config
+from . import cli_bench, cli_captions, cli_config, cli_generate
 from . import cli_options as options
 from .errors import CommandError
 
@@ -33,6 +33,7 @@ models = typer.Typer(
 )
 app.add_typer(models, name="models")
 app.command(name="bench")(cli_bench.bench)
+app.command(name="generate")(cli_generate.generate)
 app.command(name="caption")(cli_captions.caption)
 app.command(name="ask")(cli_captions.ask)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
 import av
 import av.error
@@ -19,7 +20,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 
 from .errors import CallError, CommandError
-from .files import VideoFile
+from .files import PacketSink
 from .geometry import Plane, Size
 
 
@@ -71,6 +72,21 @@ def partial_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}.partial{path.suffix}")
 
 
+class Rhythm(Protocol):
+    """What a written file takes from its source beside the pictures: rate, stamps and sound."""
+
+    @property
+    def rate(self) -> Fraction: ...
+
+    @property
+    def time_base(self) -> Fraction: ...
+
+    @property
+    def audio(self) -> tuple[AudioStream, ...]: ...
+
+    def send_audio(self, stream: AudioStream, sink: PacketSink) -> None: ...
+
+
 class VideoWriter:
     """Encodes pictures into `<name>.partial<ext>` and, with `sound`, carries the sound over.
 
@@ -80,7 +96,7 @@ class VideoWriter:
         CommandError: the file cannot be created.
     """
 
-    def __init__(self, path: Path, size: Size, source: VideoFile, sound: bool = True) -> None:
+    def __init__(self, path: Path, size: Size, source: Rhythm, sound: bool = True) -> None:
         self.path = path
         self.partial = partial_path(path)
         self.notes: list[str] = []
