@@ -26,6 +26,7 @@ from .loaders import (
     differences,
     mapped,
     named_tensors,
+    random_model,
     reading,
     some,
     without_prefix,
@@ -173,6 +174,15 @@ def load_causal_wan(
     check_source(model, source)
     place(model, source, device, dtype, progress)
     return model.eval()
+
+
+def random_causal_wan(
+    spec: DiTSpec, device: torch.device | str, dtype: torch.dtype, seed: int = 0
+) -> CausalDiT:
+    """The same with random weights: its speed, not its looks."""
+    model = random_model(lambda: CausalDiT(spec), device, dtype, seed)
+    keep_plain(model.parameters())
+    return model
 
 
 def check_causal_wan(spec: DiTSpec, path: Path | str, ema: bool = False) -> None:

@@ -14,8 +14,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..kernels import keep_plain
-
 Model = TypeVar("Model", bound=nn.Module)
 Shape = tuple[int, ...]
 
@@ -174,10 +172,9 @@ def random_model(
     for name, parameter in module.named_parameters():
         fan_in = parameter[0].numel() if parameter.dim() > 1 and len(parameter) > 1 else 2500
         bound = (3 / fan_in) ** 0.5  # of deviation 1 / sqrt(fan in), which keeps the scale
-        norm = "norm" in name and name.endswith("weight")
+        norm = name.endswith("gamma") or ("norm" in name and name.endswith("weight"))
         with torch.no_grad():
             parameter.fill_(1) if norm else parameter.uniform_(-bound, bound, generator=generator)
-    keep_plain(module.parameters())
     return module.eval().requires_grad_(False)
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import torch
-from torch import nn
 
-from .checkpoints import load_causal_wan, open_source, weight_files
+from .checkpoints import load_causal_wan, open_source, random_causal_wan, weight_files
 from .dit import CausalDiT
+from .loaders import random_model
 from .policies import WanPolicy
 from .specs import TAEHV_WAN21, WAN_VAE, AutoencoderName, DiTSpec, TAEHVSpec, WanVAESpec
 from .taehv import TAEHV
@@ -19,7 +17,6 @@ from .video_autoencoder import Pair, VideoAutoencoder, load_autoencoder
 from .wan_sizes import dit_sizes, vae_sizes
 from .wan_vae import WanVAE
 
-Model = TypeVar("Model", bound=nn.Module)
 FOLDERS = {"wan": ("vae",), "taehv": ("taehv",), "wan+taehv": ("vae", "taehv")}
 """The parts of a folder of weights that each autoencoder is of."""
 
@@ -84,33 +81,14 @@ def random_wan(
     seed: int = 0,
 ) -> WanModel:
     """The same networks with random weights: their speed, not their looks."""
-    generator = torch.Generator(device).manual_seed(seed)
-
-    def filled(build: Callable[[], Model]) -> Model:
-        with torch.device("meta"):
-            module = build()
-        # One tensor after another in its final type, so that no second copy is ever made.
-        module.to(dtype).to_empty(device=device)
-        for name, parameter in module.named_parameters():
-            _fill(name, parameter.data, generator)
-        return module.eval().requires_grad_(False)
 
     def large() -> WanVAE:
-        return filled(lambda: WanVAE(sizes.vae)).optimise_layout()
+        return random_model(lambda: WanVAE(sizes.vae), device, dtype, seed).optimise_layout()
 
     def small() -> TAEHV:
-        return filled(lambda: TAEHV(sizes.taehv)).optimise_layout()
+        return random_model(lambda: TAEHV(sizes.taehv), device, dtype, seed).optimise_layout()
 
-    dit = filled(lambda: CausalDiT(sizes.dit))
+    dit = random_causal_wan(sizes.dit, device, dtype, seed)
     if coder == "wan":
         return WanModel(sizes, dit, large())
     return WanModel(sizes, dit, small() if coder == "taehv" else Pair(large(), small()))
-
-
-def _fill(name: str, tensor: torch.Tensor, generator: torch.Generator) -> None:
-    if "norm" in name and name.endswith("weight") or name.endswith("gamma"):
-        tensor.fill_(1)
-        return
-    fan_in = tensor[0].numel() if tensor.ndim > 1 and len(tensor) > 1 else 2500
-    bound = (3 / fan_in) ** 0.5  # of deviation 1 / sqrt(fan in), which keeps the scale
-    tensor.uniform_(-bound, bound, generator=generator)

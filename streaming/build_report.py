@@ -19,9 +19,8 @@ import torch
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from ..models.checkpoints import load_causal_wan
+from ..models.checkpoints import load_causal_wan, random_causal_wan
 from ..models.dit import CausalDiT
-from ..models.loaders import random_model
 from ..models.policies import STREAMDIFFUSION_V2
 from ..models.specs import WAN_1_3B, WAN_14B, DiTSpec
 from .clock import SystemClock
@@ -91,7 +90,7 @@ def build(name: str, dtype: torch.dtype, weights: Path | None) -> tuple[CausalDi
     spec = STREAMDIFFUSION_V2.spec(SIZES[name])
     began, used = clock.now(), computed()
     if weights is None:
-        model = random_model(lambda: CausalDiT(spec), "cpu", dtype)
+        model = random_causal_wan(spec, "cpu", dtype)
     else:
         model = load_causal_wan(spec, weights, "cpu", dtype, progress=peak.look)
     seconds = clock.now() - began
