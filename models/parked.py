@@ -58,22 +58,16 @@ class Parked:
         self._awake = False
 
     @contextmanager
-    def visiting(self) -> Iterator[None]:
-        """While this lasts, each block comes before it runs and leaves after: there is never more
-        than one on the device. Without effect when awake."""
+    def visit(self, block: nn.Module) -> Iterator[None]:
+        """While this lasts, the block is on the device. Without effect when awake."""
         if self._awake or not self.away:
             yield
             return
-        hooks = []
-        for block in self._blocks:
-            hooks.append(block.register_forward_pre_hook(lambda one, _: self._come(one)))
-            hooks.append(block.register_forward_hook(lambda one, _, __: self._leave(one)))
+        self._come(block)
         try:
             yield
         finally:
-            for hook in hooks:
-                hook.remove()
-            self.park()
+            self._leave(block)
 
     def _come(self, block: nn.Module) -> None:
         for owner, name, value in self._slots[block]:
