@@ -22,8 +22,9 @@ class FakeHub:
 
     Attributes:
         faults: what goes wrong with the next requests of a path (or of a repository's listing, by
-            its name), in turn: "cut" sends half and hangs up, "wrong" alters a byte, "short" and
-            "long" differ in length from the listing, a status refuses.
+            its name), in turn: "cut" sends half and hangs up, "stall" sends half and nothing more,
+            "wrong" alters a byte, "short" and "long" differ in length from the listing, a status
+            refuses.
         sizes: what the listing says of a path, instead of the truth.
         small: paths that the hub keeps as plain git files and tells no sha256 of.
         requests: (path, Range header) of each file that was asked for.
@@ -36,6 +37,7 @@ class FakeHub:
     licence: str = "apache-2.0"
     requests: list[tuple[str, str]] = field(default_factory=list)
     address: str = ""
+    closing: threading.Event = field(default_factory=threading.Event)
 
     def listing(self, repo: str) -> bytes:
         siblings = []
@@ -101,10 +103,12 @@ class _Handler(BaseHTTPRequestHandler):
         content = {"short": content[:-7], "long": content + b"1234567"}.get(fault, content)
         begin = int(wanted.removeprefix("bytes=").partition("-")[0] or 0) if wanted else 0
         body = content[begin:]
-        if fault == "cut":
+        if fault in ("cut", "stall"):
             self._head(206 if wanted else 200, len(body))
             self.wfile.write(body[: len(body) // 2])
             self.wfile.flush()
+            if fault == "stall":
+                self.hub.closing.wait(20)
             self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True
             return
@@ -140,6 +144,7 @@ def serving(hub: FakeHub) -> Iterator[FakeHub]:
     try:
         yield hub
     finally:
+        hub.closing.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -17,7 +17,7 @@ from millrace.app import hub_lock
 from .fake_hub import FakeHub, serving
 from .fake_models import sd_turbo_repositories, teller_repositories, wan_repositories
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 FRAMES = 9
 
 

@@ -200,6 +200,23 @@ def test_a_hub_out_of_reach_says_so(
         pull(tmp_path)
 
 
+def test_a_hub_that_falls_silent_says_so(
+    store: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
+    store.faults["unet/net.fp16.bin"] = ["stall"] * 99
+    with pytest.raises(CommandError, match="net.fp16.bin.*did not answer in time.*is kept"):
+        pull(tmp_path)
+
+
+def test_a_library_told_to_stay_offline_says_so(
+    store: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(CommandError, match="HF_HUB_OFFLINE is set"):
+        pull(tmp_path)
+
+
 def test_a_full_disk_is_told_before_and_while(store: FakeHub, tmp_path: Path) -> None:
     store.sizes["causal/model.pt"] = 10**16
     with pytest.raises(CommandError, match="needs 10000000.0 GB more .* has .* free.*--dir"):

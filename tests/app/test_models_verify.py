@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,25 @@ import torch
 from millrace.app import catalog, hub_pull
 from millrace.app.errors import CallError, CommandError
 from millrace.app.hub_pull import Wish
+from millrace.models import keys
+from millrace.models.loaders import WeightsError
 from millrace.models.released import RELEASED
+from millrace.models.sd.parts import MissingPackage
 from millrace.models.specs import WAN_VAE
 from millrace.models.wan_vae import WanVAE
+from safetensors.torch import load, save
 
-from .fake_models import CONFIG, DIT, build, dit_file, torch_file, umt5_weights, wan_repositories
+from .fake_models import (
+    CONFIG,
+    DIT,
+    build,
+    dit_file,
+    sd_turbo_repositories,
+    teller_repositories,
+    torch_file,
+    umt5_weights,
+    wan_repositories,
+)
 
 NAME = "wan2.1-1.3b"
 
@@ -138,3 +153,53 @@ def test_what_is_not_here_says_how_to_get_it(tmp_path: Path) -> None:
         catalog.verify("sd-turbo", tmp_path, as_json=False)
     with pytest.raises(CallError, match="no such model"):
         catalog.verify("sd-turbo-9000", tmp_path, as_json=False)
+
+
+def put(folder: Path, files: Mapping[str, bytes]) -> Path:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder
+
+
+def told(name: str, folder: Path) -> str:
+    try:
+        return "; ".join(f"{role} {note}" for role, note in keys.check(RELEASED[name], folder))
+    except WeightsError as error:
+        return str(error)
+
+
+@pytest.mark.slow
+def test_a_unet_model_is_held_to_its_own_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "made"
+    sd_turbo_repositories(folder)
+    assert "unet" in told("sd-turbo", folder)
+    path = folder / "unet/diffusion_pytorch_model.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(save({**load(whole), "extra": torch.zeros(1)}))
+    assert "does not fit UNet2DConditionModel: unknown: extra" in told("sd-turbo", folder)
+
+    def missing(package: str) -> None:
+        raise MissingPackage("pip install 'millrace[sd]'")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keys, "require", missing)
+        assert "names not compared: pip install" in told("sd-turbo", folder)
+    path.write_bytes(whole)
+    config = folder / "text_encoder/config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "hidden_size": 768}))
+    assert "is 768 wide, but the UNet reads texts" in told("sd-turbo", folder)
+
+
+@pytest.mark.slow
+def test_a_teller_is_held_to_its_own_configuration(tmp_path: Path) -> None:
+    (files,) = teller_repositories().values()
+    folder = put(tmp_path / "model", files).parent
+    assert "layers" in told("qwen2.5-vl-3b", folder)
+    tensors = load(files["model.safetensors"])
+    del tensors["model.norm.weight"]
+    (tmp_path / "model/model.safetensors").write_bytes(save(tensors))
+    assert "missing: model.norm.weight" in told("qwen2.5-vl-3b", folder)
