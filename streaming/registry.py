@@ -15,10 +15,11 @@ GROUP = "millrace.pipelines"
 """Entry-point group in which packages offer pipelines."""
 BUILT_IN = {
     "tiny": ("tiny", "build"),
+    "tiny-dream": ("dream", "build"),
     "wan2.1-1.3b": ("wan", "build_small"),
     "wan2.1-14b": ("wan", "build_large"),
-    "sd-turbo": ("sd", "build_turbo"),
-    "sd1.5-lcm": ("sd", "build_lcm"),
+    "sd-turbo": ("sd_build", "build_turbo"),
+    "sd1.5-lcm": ("sd_build", "build_lcm"),
     "passthrough": ("passthrough", "Passthrough"),
 }
 """Name -> module in this folder and its factory."""

@@ -7,11 +7,9 @@ that is half drawn. A stream keeps nothing of its past but what is in flight.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 import numpy.typing as npt
@@ -19,26 +17,26 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from ..models.loaders import WeightsError
 from ..models.sd.cache import Kept
-from ..models.sd.control import CONDITIONS
 from ..models.sd.denoiser import Cfg, Denoiser, Drawing
-from ..models.sd.parts import Additions, MissingPackage, SDModel, load_sd, random_sd
-from ..models.sd.specs import SPECS, level_indices, levels
-from .config import ConfigError
+from ..models.sd.parts import SDModel
+from ..models.sd.specs import level_indices, levels
 from .controls import Controls
 from .moving import facts_of, facts_to_array
-from .pipeline import Pipeline, PipelineContext, PipelineInfo, Result, StreamConfig, Work
+from .pipeline import PipelineInfo, Result, StreamConfig, Work
 from .sd_batch import Drawn, StreamBatch
-from .sd_info import STRIDE, sd_info
+from .sd_info import STRIDE
 
 Size = tuple[int, int]
 """Height and width."""
 IDLE_SIZES = 2
 """Sizes without a stream whose memory is kept for the next one."""
-MOST_FRAMES = 16
 DRAWINGS = 64
 """Combinations of wishes that are kept, so that streams with the same ones share them."""
+
+
+def _fits(size: Size) -> None:
+    return None
 
 
 @dataclass(eq=False)
@@ -57,15 +55,22 @@ class UNetStylizer:
 
     Args:
         streams: most streams of one picture size at a time.
+        check: raises RuntimeError where memory for streams of a size does not fit.
         sequential: run a frame through all its levels in one step; else as a stream batch. Holds
             for chunks whose `Work.spread` leaves it open.
     """
 
     def __init__(
-        self, model: SDModel, info: PipelineInfo, *, streams: int = 4, sequential: bool = True
+        self,
+        model: SDModel,
+        info: PipelineInfo,
+        *,
+        streams: int = 4,
+        sequential: bool = True,
+        check: Callable[[Size], None] = _fits,
     ) -> None:
         self.model, self.info = model, info
-        self.streams, self.sequential = streams, sequential
+        self.streams, self.sequential, self._check = streams, sequential, check
         self.batches: dict[Size, StreamBatch] = {}
         self._drawings = Kept[Drawing](DRAWINGS)
         self._works: Sequence[Work] = ()
@@ -122,6 +127,7 @@ class UNetStylizer:
         return batch, slot
 
     def _new_batch(self, size: Size) -> StreamBatch:
+        self._check(size)
         spec = self.model.spec
         latent = (int(spec.unet["in_channels"]), size[0] // STRIDE, size[1] // STRIDE)
         denoiser = Denoiser(self.model.network, self.info.chunk, latent)
@@ -232,89 +238,3 @@ def _fitted(pictures: Tensor, size: Size) -> Tensor:
         return pictures
     wide = functional.interpolate(pictures.float(), size=size, mode="bilinear", antialias=True)
     return wide.clamp(0, 1).to(pictures.dtype)
-
-
-def build_turbo(context: PipelineContext) -> Pipeline:
-    """SD-Turbo; see `build`."""
-    return build("sd-turbo", context)
-
-
-def build_lcm(context: PipelineContext) -> Pipeline:
-    """Stable Diffusion 1.5 with LCM; see `build`."""
-    return build("sd1.5-lcm", context)
-
-
-def build(name: str, context: PipelineContext) -> UNetStylizer:
-    """A released UNet model.
-
-    Options: `weights` (a folder with the model's parts, or one that holds such folders by name) or
-    `random_weights`; `lora` (a file), `controlnet` (a folder) and `condition` (what it is shown);
-    `frame_buffer` (frames taken at once), `schedule` and `max_sessions`.
-
-    Raises:
-        ConfigError: no weights, or they do not fit, or a package is missing.
-    """
-    options = context.options
-    chunk = _frames(options.get("frame_buffer", 1))
-    random = bool(options.get("random_weights"))
-    additions = _additions(options)
-    try:
-        model = _random(name, context, additions) if random else _load(name, context, additions)
-    except (MissingPackage, WeightsError, OSError) as error:
-        raise ConfigError(f"{name}: {error}") from error
-    info = sd_info(
-        model.spec,
-        chunk=chunk,
-        lora=additions.lora.stem if additions.lora else "",
-        controlnet=additions.controlnet.name if additions.controlnet else "",
-        random=random,
-    )
-    return UNetStylizer(
-        model,
-        info,
-        streams=int(options.get("max_sessions", 4)),
-        sequential=options.get("schedule", "sequential") != "stream",
-    )
-
-
-def _random(name: str, context: PipelineContext, additions: Additions) -> SDModel:
-    if additions.lora or additions.controlnet:
-        raise ConfigError(f"{name}: a LoRA or a ControlNet means nothing beside random weights")
-    return random_sd(SPECS[name], context.device, getattr(torch, context.dtype))
-
-
-def _load(name: str, context: PipelineContext, additions: Additions) -> SDModel:
-    given = context.options.get("weights")
-    if not given:
-        raise ConfigError(
-            f"{name} needs its weights: run `millrace models pull {name}`, name their folder with "
-            "--weights, or measure speed with --random-weights"
-        )
-    folder = Path(os.fspath(given))
-    if (folder / name / "unet").is_dir():
-        folder = folder / name
-    if not (folder / "unet").is_dir():
-        raise ConfigError(
-            f"{name}: {folder} has no folder unet; fill it with `millrace models pull {name}`, "
-            "or name the folder that holds unet, vae, text_encoder and tokenizer"
-        )
-    return load_sd(SPECS[name], folder, context.device, getattr(torch, context.dtype), additions)
-
-
-def _frames(given: object) -> int:
-    """Frames taken at once; from the command line it is a text."""
-    if str(given).isdecimal() and 1 <= int(str(given)) <= MOST_FRAMES:
-        return int(str(given))
-    raise ConfigError(f"frame_buffer: {given}; 1 to {MOST_FRAMES} frames at once are possible")
-
-
-def _additions(options: Mapping[str, Any]) -> Additions:
-    lora, controlnet = options.get("lora"), options.get("controlnet")
-    condition = str(options.get("condition", "edges"))
-    if condition not in CONDITIONS:
-        raise ConfigError(f"condition: {condition!r} is not one of {', '.join(CONDITIONS)}")
-    return Additions(
-        Path(os.fspath(lora)) if lora else None,
-        Path(os.fspath(controlnet)) if controlnet else None,
-        condition,
-    )

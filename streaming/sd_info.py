@@ -8,6 +8,8 @@ from .pipeline import Effort, PipelineInfo, Preset
 
 STRIDE = 8
 """Pixels per latent, each way."""
+SIZE = (512, 512)
+"""Width and height that these models were trained for."""
 CFG_CHOICES = ("none", "full", "self", "onetime")
 
 LOOKS = (
@@ -54,7 +56,7 @@ def sd_info(
         chunk=chunk,
         controls=_controls(spec, bool(lora), bool(controlnet)),
         presets=tuple(Preset(name, {"prompt": prompt}) for name, prompt in LOOKS),
-        size=(512, 512),
+        size=SIZE,
         size_multiple=STRIDE,
         max_side=1536,
         efforts=EFFORTS,

@@ -19,6 +19,7 @@ from typing import Any, cast, get_args
 import torch
 from torch import Tensor, nn
 
+from ...kernels import gaussian_noise
 from ..loaders import WeightsError, load_model
 from .control import CONDITIONS
 from .lora import Lora, merge, read_lora
@@ -27,6 +28,8 @@ from .specs import Betas, Prediction, SDSpec
 from .text import ClipPrompts, Prompts, RandomPrompts
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+NOISE_BLOCK = 999_983
+"""A prime, so that rows of no weight are alike."""
 EXTRA = "pip install 'millrace[sd]'"
 
 
@@ -125,15 +128,31 @@ def random_sd(spec: SDSpec, device: str, dtype: torch.dtype) -> SDModel:
         MissingPackage: diffusers is not installed.
     """
     diffusers = require("diffusers")
-    with torch.device(device), torch.random.fork_rng():
-        torch.manual_seed(0)
-        unet = diffusers.UNet2DConditionModel(**spec.unet)
-        vae = diffusers.AutoencoderTiny()
-    # Not diffusers' own `to`, which warns of layers that it would rather keep in float32: none.
-    ready = [_frozen(nn.Module.to(part, dtype)) for part in (unet, vae)]
-    network = Network(spec, channels_last(ready[0]))
+    with torch.device("meta"):
+        empty = diffusers.UNet2DConditionModel(**spec.unet), diffusers.AutoencoderTiny()
+    unet, vae = (_filled(part, device, dtype) for part in empty)
+    network = Network(spec, channels_last(unet))
     prompts = RandomPrompts(spec.tokens, spec.text_dim, network.device, dtype)
-    return SDModel(spec, network, Autoencoder(channels_last(ready[1])), prompts)
+    return SDModel(spec, network, Autoencoder(channels_last(vae)), prompts)
+
+
+def _filled(network: nn.Module, device: str, dtype: torch.dtype) -> nn.Module:
+    """A network from the meta device with weights that keep the size of what runs through.
+
+    One block of noise fills them all, over and over: drawing a billion numbers takes minutes.
+    """
+    network = nn.Module.to_empty(nn.Module.to(network, dtype), device=device)
+    block = gaussian_noise(0, 0, 0, (NOISE_BLOCK,), device, torch.float32).to(dtype)
+    for name, parameter in network.named_parameters():
+        flat = parameter.data.view(-1)
+        if parameter.dim() < 2:
+            flat.fill_(1.0 if name.endswith("weight") else 0.0)
+            continue
+        scale = parameter[0].numel() ** -0.5
+        whole = len(flat) - len(flat) % NOISE_BLOCK
+        flat[:whole].view(-1, NOISE_BLOCK).copy_(block * scale)
+        flat[whole:].copy_(block[: len(flat) - whole] * scale)
+    return _frozen(network)
 
 
 def require(package: str) -> ModuleType:

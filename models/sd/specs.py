@@ -33,6 +33,7 @@ class SDSpec:
     Attributes:
         name: as on the command line.
         unet: configuration of diffusers' UNet2DConditionModel, as published beside the weights.
+        parameters: of UNet, tiny autoencoder and text encoder together.
         prediction: what the UNet's output means.
         betas: of the schedule that it was trained with.
         indices: timesteps that one may start from; index 0 is the noisiest.
@@ -46,6 +47,7 @@ class SDSpec:
 
     name: str
     unet: Mapping[str, Any]
+    parameters: int
     prediction: Prediction
     betas: Betas
     indices: int
@@ -180,11 +182,14 @@ SD21_UNET = MappingProxyType(
         "use_linear_projection": True,
     }
 )
+TAESD = 2_445_063
+"""Parameters of the tiny autoencoder."""
 _BETAS = Betas(0.00085, 0.012, 1000)
 
 SD_TURBO = SDSpec(
     name="sd-turbo",
     unet=SD21_UNET,
+    parameters=865_910_724 + TAESD + 340_387_840,
     prediction="epsilon",
     betas=_BETAS,
     indices=50,
@@ -197,6 +202,7 @@ SD_TURBO = SDSpec(
 SD15_LCM = SDSpec(
     name="sd1.5-lcm",
     unet=SD15_UNET,
+    parameters=859_520_964 + TAESD + 123_060_480,
     prediction="epsilon",
     betas=_BETAS,
     indices=50,

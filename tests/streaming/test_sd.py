@@ -21,7 +21,7 @@ from millrace.models.sd.denoiser import CFG
 from millrace.models.sd.network import Network
 from millrace.models.sd.parts import Autoencoder, SDModel
 from millrace.models.sd.specs import level_indices, levels
-from millrace.streaming import offline
+from millrace.streaming import offline, sd_build
 from millrace.streaming.config import ConfigError
 from millrace.streaming.controls import Controls
 from millrace.streaming.frames import Frame, i420_shape
@@ -398,6 +398,21 @@ def test_what_cannot_be_built_says_what_to_do(options: dict[str, Any], message: 
 def test_a_broken_addition_is_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="sd-turbo: .*gone.safetensors: no such weights file"):
         built({"weights": folder, "lora": tmp_path / "gone.safetensors"})
+
+
+def test_what_does_not_fit_is_refused_with_the_numbers(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = [2_000_000_000]
+    monkeypatch.setattr(sd_build, "free_bytes", lambda device: free[0])
+    words = r"sd-turbo with 3 streams of 512x512 takes \d.\d GB \(weights 4.8, .*2.0 GB are free"
+    with pytest.raises(ConfigError, match=words):
+        built({"random_weights": True, "max_sessions": 3})
+    host = built({"weights": folder, "max_sessions": 1})
+    host.close(host.open(SIZE))
+    free[0] = 1_000_000
+    with pytest.raises(RuntimeError, match="1 stream of 1024x1024 takes.*smaller --size"):
+        host.open(StreamConfig(1024, 1024))
 
 
 @pytest.mark.parametrize("package", ["diffusers", "transformers"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,14 +13,17 @@ import torch
 from diffusers import AutoencoderTiny, ControlNetModel, UNet2DConditionModel
 from millrace.models.loaders import WeightsError
 from millrace.models.sd.control import CONDITIONS, edges
+from millrace.models.sd.denoiser import Denoiser
 from millrace.models.sd.lora import Lora, merge, read_lora
 from millrace.models.sd.network import Network
 from millrace.models.sd.parts import Additions, Autoencoder, load_sd, random_sd
+from millrace.models.sd.room import estimate
 from millrace.models.sd.specs import (
     SD15_LCM,
     SD15_UNET,
     SD21_UNET,
     SD_TURBO,
+    SDSpec,
 )
 from safetensors.torch import load_file, save_file
 from sd_fakes import (
@@ -37,6 +41,7 @@ from sd_fakes import (
     write_lora,
 )
 from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel
 
 LATENT = (4, 4, 4)
 
@@ -62,6 +67,32 @@ def test_the_published_unets_have_their_published_tensors(
     assert tensors[key].shape == (320, config["cross_attention_dim"])
     assert tensors["time_embedding.linear_1.weight"].shape == (1280, 320)
     assert tensors["conv_out.weight"].shape == (4, 320, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("spec", "text"),
+    [
+        (SD_TURBO, {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23}),
+        (SD15_LCM, {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12}),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_the_memory_told_before_is_that_of_the_networks(spec: SDSpec, text: dict) -> None:
+    with torch.device("meta"):
+        parts: list[Any] = [
+            UNet2DConditionModel(**spec.unet),
+            AutoencoderTiny(),
+            CLIPTextModel(CLIPTextConfig(num_attention_heads=text["hidden_size"] // 64, **text)),
+        ]
+    count = sum(parameter.numel() for part in parts for parameter in part.parameters())
+    assert count == spec.parameters
+    told = estimate(spec, (512, 384), sessions=2, frames=3, dtype="bfloat16", steps=4)
+    assert told["weights"] == 2 * count
+    network: Any = SimpleNamespace(device="meta", dtype=torch.bfloat16, conditioned=False)
+    denoiser = Denoiser(network, 3, (4, 48, 64))
+    assert told["frames"] == denoiser.init_state(2 * spec.max_steps).nbytes
+    with pytest.raises(ValueError, match="dtype 'int8'"):
+        estimate(spec, (512, 512), 1, 1, "int8", 1)
 
 
 def test_networks_are_called_as_they_are() -> None:
