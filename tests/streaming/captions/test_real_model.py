@@ -10,6 +10,7 @@ import pytest
 import torch
 from caption_fakes import Ear
 from millrace.models.vl.memory.sizes import TINY_SIZES, SinkSizes, WindowSizes
+from millrace.models.vl.model import VLModel
 from millrace.models.vl.specs import TINY_VL
 from millrace.models.vl.stream import StreamingVL
 from millrace.streaming.captions.engine import CaptionEngine
@@ -18,7 +19,7 @@ from millrace.streaming.captions.looks import LookSpec
 from millrace.streaming.captions.messages import OpenCaptions
 from millrace.streaming.captions.model import CaptionModel, TextRule
 from millrace.streaming.captions.offline import FileCaptions, caption_file
-from millrace.streaming.captions.registry import OFFERED, build, look_of, memories
+from millrace.streaming.captions.registry import OFFERED, build, look_of, memories, tiny_around
 from millrace.streaming.captions.sampler import Sampler
 from millrace.streaming.clock import ManualClock
 from millrace.streaming.frames import PTS_RATE, Frame, i420_shape
@@ -125,3 +126,25 @@ def test_pictures_are_taken_as_the_tower_wants_them() -> None:
     vision = replace(TINY_VL.vision, frames=4, carried=2, per_second=0.5)
     assert look_of(vision) == LookSpec(frames=2, carried=2, period=2.0)
     assert look_of(replace(vision, frames=2, carried=0)) == LookSpec(frames=2, period=2.0)
+
+
+def test_a_model_whose_looks_overlap_reads_each_picture_twice() -> None:
+    spec = replace(TINY_VL, vision=replace(TINY_VL.vision, frames=4, carried=2))
+    network = VLModel(spec).eval().requires_grad_(False)
+    options = CaptionOptions("tiny-random", device="cpu", max_sessions=1)
+    made = tiny_around(network, options, "cpu", "float32")
+    assert (made.info.look.frames, made.info.look.carried) == (2, 2)
+    shown: list[torch.Tensor] = []
+
+    def see(pictures: torch.Tensor) -> object:
+        shown.append(pictures)
+        return StreamingVL.see(made.reader, pictures)  # type: ignore[arg-type]
+
+    made.reader.see = see  # type: ignore[method-assign, assignment]
+    with FileCaptions(made) as file:
+        for frame in film(3, 7):
+            file.see(frame)
+    first, second, third = (pictures[0] for pictures in shown)
+    assert first.shape == (4, 3, 128, 128)
+    assert torch.equal(first[0], first[2]) and torch.equal(first[1], first[2])
+    assert torch.equal(second[:2], first[2:]) and torch.equal(third[:2], second[2:])

@@ -17,6 +17,7 @@ USES_TORCH = {
     "registry",
     "ringing",
     "trial",
+    "turns",
 }
 """Modules that may load torch. Whatever is not named here must not."""
 
