@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .. import assets
@@ -171,17 +172,28 @@ def _built(known: Tensor, near: Tensor) -> SceneModel:
     return SceneModel(TINY_SCENE, Vocabulary(known.tolist(), pairs))
 
 
-def load_scene(device: str = "cpu", dtype: str = "float32") -> SceneModel:
-    """The shipped weights, checked against the manifest, ready to run.
+def load_scene(device: str = "cpu", dtype: str = "float32", file: Path | None = None) -> SceneModel:
+    """Weights ready to run: those of a file of `save_scene`, or the shipped ones, which are
+    checked against the manifest.
 
     Raises:
-        AssetError: the file is missing or altered.
+        AssetError: the shipped file is missing or altered.
+        OSError: there is no such file.
         RuntimeError: it does not fit the spec; the message names the tensors.
     """
-    tensors = load_file(assets.path(WEIGHTS))
+    tensors = load_file(file or assets.path(WEIGHTS))
     model = _built(tensors["known"], tensors["near"])
     model.load_state_dict(tensors, strict=True)
     return _ready(model, device, dtype)
+
+
+def save_scene(model: SceneModel, file: Path) -> None:
+    """Writes what `load_scene` reads, floats as float16."""
+    tensors = {
+        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous().cpu()
+        for name, tensor in model.state_dict().items()
+    }
+    save_file(tensors, file)
 
 
 def random_scene(

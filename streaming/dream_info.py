@@ -1,0 +1,96 @@
+"""What a viewer can ask of the embedded text-to-video model: controls and presets. No torch."""
+
+from __future__ import annotations
+
+from .controls import Control
+from .pipeline import Effort, PipelineInfo, Preset
+
+NAME = "tiny-dream"
+DRAWN = 64
+"""Pixels of a window of attention, each way: sides that are drawn are multiples of it."""
+SHORT = 128
+"""Pixels of the shorter side of what is drawn; the model learned on squares of it."""
+PICTURES = 2
+"""Pictures of a chunk."""
+HOLD = 2
+"""Frames for which a picture is shown: motion was learned at 12 pictures a second, and a source of
+30 frames a second makes 15 of them."""
+STEPS = 2
+"""Denoising steps at each of the four places of the buffer."""
+AT_ONCE, NEW_CHUNKS = "at once", "new pictures"
+
+PRESETS = (
+    Preset("Sunset sea", {"prompt": "waves at sunset"}),
+    Preset("Storm", {"prompt": "stormy sea at night"}),
+    Preset("Clouds", {"prompt": "clouds in a blue sky moving left"}),
+    Preset("Northern lights", {"prompt": "green northern lights"}),
+    Preset("Mountains", {"prompt": "mountains at sunset moving right"}),
+    Preset("Fire", {"prompt": "burning fire"}),
+    Preset("Snow", {"prompt": "falling snow at night"}),
+    Preset("Rain", {"prompt": "rain at night"}),
+    Preset("Under water", {"prompt": "light under water"}),
+    Preset("Waterfall", {"prompt": "waterfall"}),
+    Preset("Fireflies", {"prompt": "fireflies in a dark forest"}),
+    Preset("Stars", {"prompt": "flying through stars"}),
+)
+
+CONTROLS = (
+    Control("prompt", "Prompt", "text", "waves at sunset", help="What is to be seen"),
+    Control("seed", "Seed", "int", 0, 0, 2**31 - 1, 1, help="Which noise the video grows from"),
+    Control(
+        "transition",
+        "Transition",
+        "int",
+        4,
+        0,
+        32,
+        1,
+        help="Chunks in which a new prompt takes over; 0 for at once",
+    ),
+    Control(
+        "reach",
+        "New prompt for",
+        "choice",
+        AT_ONCE,
+        choices=(AT_ONCE, NEW_CHUNKS),
+        help="A new prompt turns the pictures that are being drawn, or begins with the next ones",
+    ),
+)
+EFFORTS = (Effort("full"), Effort("half rate", 0.8, rate=0.5))
+
+
+def dream_info(random: bool) -> PipelineInfo:
+    """What the pipeline declares.
+
+    Args:
+        random: whether the weights are random.
+    """
+    about = (
+        "A small video model that draws from words alone. It learned some twenty kinds of scenes "
+        "and a few shapes; it is not a general text-to-video model."
+    )
+    if random:
+        about += " Its weights are random: this shows speed, not pictures."
+    return PipelineInfo(
+        name=NAME,
+        title="Millrace tiny: video from words on a CPU",
+        description=about,
+        chunk=PICTURES * HOLD,
+        controls=CONTROLS,
+        presets=PRESETS,
+        size=(256, 256),
+        size_multiple=2,
+        max_side=1024,
+        efforts=EFFORTS,
+    )
+
+
+def drawn_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width that pictures of `size` are drawn at: no smaller in shape, so that they are
+    scaled and then cut, never bent."""
+    short = min(size)
+
+    def side(given: int) -> int:
+        return min(-(-given * SHORT // (short * DRAWN)) * DRAWN, 4 * SHORT)
+
+    return side(size[0]), side(size[1])
