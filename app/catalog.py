@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from .. import assets
-from ..models.released import RELEASED, Released, folder_of
+from ..models.released import RELEASED, Part, Released, folder_of
 from . import hub_lock, hub_pull, hub_verify, weights
 from .errors import CallError, CommandError
 from .hub_pull import Wish, size_text
@@ -74,19 +74,26 @@ def show(models: Path, as_json: bool) -> None:
         print(f"{f'{shipped.option} {shipped.name}':<27} {shipped.about}")
         for asset in shipped.files():
             print(f"{'':<27} {asset.name}  {size_text(asset.bytes)}  {asset.licence}")
+    told: dict[Part, str] = {}
     for model in RELEASED.values():
-        print("\n".join(_lines(model, models)))
+        print("\n".join(_lines(model, models, told)))
     print("Sizes and licences are as publicly recorded; `pull` asks the hub again and shows them.")
 
 
-def _lines(model: Released, models: Path) -> Iterator[str]:
+def _lines(model: Released, models: Path, told: dict[Part, str]) -> Iterator[str]:
+    """A model as text; `told` has the parts of those before, and where they were."""
     folder = folder_of(model.name, models)
     yield f"{_option(model):<27} {model.about}; {hub_lock.state(model, folder)}"
     yield f"{'':<27} memory: {needed(model)}"
     for part in model.parts:
-        doubt = "" if part.verified else "  (not confirmed)"
-        size = size_text(part.bytes)
-        yield f"{'':<27} {part.role:<12} {part.repo}  {size}  {part.licence}{doubt}"
+        if part not in told:
+            doubt = "" if part.verified else "  (not confirmed)"
+            size = size_text(part.bytes)
+            yield f"{'':<27} {part.role:<12} {part.repo}  {size}  {part.licence}{doubt}"
+    for before in dict.fromkeys(told[part] for part in model.parts if part in told):
+        shared = ", ".join(part.role for part in model.parts if told.get(part) == before)
+        yield f"{'':<27} and of {before}: {shared}"
+    told |= {part: model.name for part in model.parts if part not in told}
 
 
 def needed(model: Released) -> str:

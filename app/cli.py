@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -212,19 +213,12 @@ def stylize(
     shown = options.parse_size(size) if size else None
     # What the engine prepares for; a model that does not take it prepares for its own.
     width, height = (side + side % 2 for side in shown or (256, 256))
+    asked = Options(pipeline, device, dtype, threads, width, height, max_sessions=1)
+    drawn_with = weight_settings(pipeline, weights, random_weights, option, os.environ)
     job = command.Job(
         source=source,
         target=target,
-        options=Options(
-            pipeline,
-            device,
-            dtype,
-            threads,
-            width,
-            height,
-            max_sessions=1,
-            settings=weight_settings(pipeline, weights, random_weights, option, os.environ),
-        ),
+        options=replace(asked, settings=drawn_with),
         size=shown,
         controls={name: value for name, value in given.items() if value is not None},
         texts=options.parse_settings(settings or []),

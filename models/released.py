@@ -42,7 +42,7 @@ class Part:
     files: tuple[str, ...]
     bytes: int
     licence: str
-    sha256: Mapping[str, str] = field(default_factory=dict)
+    sha256: Mapping[str, str] = field(default_factory=dict, hash=False)
     folder: str = ""
     drop: str = ""
     verified: bool = True
