@@ -26,6 +26,8 @@ from .viewers import viewer_of
 
 T = TypeVar("T")
 STRICT = ConfigDict(extra="forbid")
+TOLD = ("state", "message", "on", "of", "instruction")
+"""What a session tells of its captions."""
 Second = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False)]
 
 
@@ -48,6 +50,9 @@ class CaptionsBody(BaseModel):
     on: bool
     of: Literal["source", "styled"]
     instruction: str
+    until: float | None = Field(
+        description="everything up to this second was looked at, and what there was to tell is told"
+    )
     cues: list[CueBody]
 
 
@@ -170,7 +175,7 @@ def _track(router: APIRouter, rtc: Rtc, own: Own) -> None:
             return Response(write(cues), media_type=kind, headers={"Content-Disposition": name})
         told = await _on_loop(rtc, captions.describe)
         return CaptionsBody(
-            **{name: told[name] for name in ("state", "message", "on", "of", "instruction")},
+            **{name: told[name] for name in (*TOLD, "until")},
             cues=[CueBody(**channel.cue(cue)) for cue in cues],
         )
 
@@ -181,7 +186,7 @@ def _track(router: APIRouter, rtc: Rtc, own: Own) -> None:
         await _on_loop(rtc, functools.partial(captions.set, body.on, body.of, body.instruction))
         await rtc.call(captions.settled)
         told = await _on_loop(rtc, captions.describe)
-        return {name: told[name] for name in ("state", "message", "on", "of", "instruction")}
+        return {name: told[name] for name in TOLD}
 
     @router.get("/sessions/{id}/thumbnails", response_class=Response)
     async def thumbnail(id: SessionId, time: Annotated[Second, Query()], request: Request) -> Any:

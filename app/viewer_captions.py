@@ -56,6 +56,7 @@ class ViewerCaptions:
         self._loop = asyncio.get_running_loop()
         self._answers = Answers(desk, send)
         self._zero: float | None = None
+        self._until: float | None = None
         self._opening: asyncio.Task[None] | None = None
         self._trouble = ""
         self._closed = False
@@ -176,6 +177,7 @@ class ViewerCaptions:
             "of": self.of,
             "instruction": self.standing.wish,
             "zero": zero,
+            "until": self._until,
             "info": info,
         }
 
@@ -205,6 +207,7 @@ class ViewerCaptions:
                     self._desk.tally.cue(cue.kind, delay)
                 self._send("cue", **channel.cue(cue), delay=delay)
             case Seen(until, delay):
+                self._until = until
                 self._send("seen", until=until, delay=delay)
             case AnswerPart():
                 self._answers.take(telling)
@@ -252,7 +255,7 @@ class ViewerCaptions:
             if self._closed:
                 session.close("the viewer left")
                 return
-            self.session, self._zero = session, None
+            self.session, self._zero, self._until = session, None, None
             self.standing.hold(session, config.instruction)
         finally:
             self._opening = None

@@ -96,11 +96,13 @@ def test_openapi_describes_them(web: Web) -> None:
 
 def test_the_track_is_read_as_json_and_as_files(web: Web) -> None:
     before = web.client.get(f"{web.url}/captions").json()
-    assert (before["state"], before["cues"]) == ("off", [])
+    assert (before["state"], before["cues"], before["until"]) == ("off", [], None)
     session = web.on()
     session.say("a red circle & more", 1.5)
     session.say("there is a red circle", 3.0, kind="alert")
+    session.know(4.5)
     told = web.client.get(f"{web.url}/captions").json()
+    assert told["until"] == 4.5
     assert [cue["text"] for cue in told["cues"]] == ["a red circle & more", "there is a red circle"]
     vtt = web.client.get(f"{web.url}/captions", params={"format": "vtt"})
     assert vtt.headers["content-type"].startswith("text/vtt")

@@ -81,7 +81,8 @@ def _found(
     if memory.recall is None:
         return []
     queries = None
-    if memory.recall.wants_queries:
+    by_time = memory.focused and span is not None
+    if memory.recall.wants_queries and not by_time:
         queries = model.queries(fork, [token for words in question for token in words.ids])
     return memory.recall.recall(Cue(now, span, queries))
 

@@ -66,7 +66,8 @@ class Memory:
         window: what stays in the cache after a turn.
         recall: what a question brings back, or None for nothing.
         layout: where segments stand.
-        focused: a question that names a time reads that time alone (`focus.focus`).
+        focused: for a question that names a time, `recall` needs that time and nothing else, and
+            the question reads that time alone (`focus.focus`).
     """
 
     window: Window

@@ -214,6 +214,21 @@ def test_the_end_of_the_last_turn_is_read_where_that_turn_is(
     assert life.ready(None)[1] == life.owed != []
 
 
+def test_words_are_weighed_only_where_no_time_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    life, asked = Life("default"), list[object]()
+    queries = life.reader.queries
+
+    def counted(stream: Stream, ids: Sequence[int]) -> Tensor:
+        asked.append(ids)
+        return queries(stream, ids)
+
+    monkeypatch.setattr(life.reader, "queries", counted)
+    life.ready((5.0, 6.0))
+    assert asked == []
+    life.ready(None)
+    assert asked == [[11, 12, 13]]
+
+
 def test_copies_are_made_of_what_moves_alone() -> None:
     """A focus within the cache: only what stands before it moves."""
     life = Life("timed")
