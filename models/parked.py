@@ -18,12 +18,15 @@ class Parked:
     The host's copies are never given up, so that leaving the device costs nothing. Where host and
     device are the same, nothing is ever copied.
 
+    Attributes:
+        awake: everything is on the device, to stay.
+
     Args:
         blocks: modules that are called in this order; what is in none of them stays where it is.
     """
 
     def __init__(self, blocks: Sequence[nn.Module], device: torch.device) -> None:
-        self._device, self._awake = device, False
+        self._device, self.awake = device, False
         self._blocks = list(blocks)
         self._slots: dict[nn.Module, list[Slot]] = {
             block: [
@@ -46,21 +49,21 @@ class Parked:
 
     def wake(self) -> None:
         """Bring everything to the device, to stay."""
-        if self.away and not self._awake:
+        if self.away and not self.awake:
             for block in self._blocks:
                 self._come(block)
-        self._awake = True
+        self.awake = True
 
     def park(self) -> None:
         """Give the device's memory back."""
         for block in self._blocks:
             self._leave(block)
-        self._awake = False
+        self.awake = False
 
     @contextmanager
     def visit(self, block: nn.Module) -> Iterator[None]:
         """While this lasts, the block is on the device. Without effect when awake."""
-        if self._awake or not self.away:
+        if self.awake or not self.away:
             yield
             return
         self._come(block)

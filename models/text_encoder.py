@@ -137,14 +137,15 @@ class TextEncoder:
         return None if text in self._kept else self._begin(text)
 
     def advance(self, prompt: Underway, blocks: int) -> bool:
-        """Take a prompt through some more blocks of the encoder (`spec.layers` and one in all).
+        """Take a prompt through some more blocks of the encoder (`spec.layers` and one in all);
+        through all of them while it is awake.
 
         Returns:
             Whether it is done: `encode` then has it at once.
         """
         if prompt.text in self._kept:
             return True  # somebody else wanted the same
-        done = self._pass(prompt, blocks)
+        done = self._pass(prompt, len(self._blocks) if self._weights.awake else blocks)
         if done:
             self._keep(prompt)
         return done

@@ -16,6 +16,9 @@ from .prompts import Prompt, PromptLibrary
 
 LEAST = 0.01
 """A text with a smaller share in a mixture is left out."""
+BLOCKS = 2
+"""Of the text encoder that a new prompt passes with each chunk of the stream that wants it: 0.8 GB
+of weights that visit the device, so that pictures go on meanwhile."""
 
 Mixture = dict[str, float]
 """Share of each text, summing to 1."""
@@ -32,6 +35,14 @@ class Reader(Protocol):
         """What a viewer must be told of it, or ""."""
         ...
 
+    def begin(self, text: str) -> Any:
+        """Begin to read it in parts, to be gone on with by `advance`; None if it is known."""
+        ...
+
+    def advance(self, prompt: Any, blocks: int) -> bool:
+        """Read on; whether it is known now."""
+        ...
+
 
 def towards(begin: Mixture, goal: str, share: float) -> Mixture:
     """The mixture that has gone `share` (0..1) of the way from `begin` to one text alone."""
@@ -46,12 +57,15 @@ def towards(begin: Mixture, goal: str, share: float) -> Mixture:
 
 @dataclass(eq=False)
 class WanWish:
-    """The prompt of one stream. A new one takes over step by step, chunk after chunk: only what
-    cross-attention reads is exchanged, and the past of the stream stays."""
+    """The prompt of one stream. A new one is read a bit with each chunk and then takes over step by
+    step, chunk after chunk: only what cross-attention reads is exchanged, and the past of the
+    stream stays."""
 
     _conditioner: WanPrompts
     prompt: Prompt | None = None
     notes: dict[str, object] = field(default_factory=dict)
+    _wanted: str | None = None
+    _underway: Any = None
     _goal: str | None = None
     _begin: Mixture = field(default_factory=dict)
     _now: Mixture = field(default_factory=dict)
@@ -60,22 +74,43 @@ class WanWish:
 
     def heed(self, controls: Controls) -> bool:
         text = controls.text("prompt")
-        changed = text != self._goal
+        waited = self._underway is not None
+        self._read(text)
+        changed = self._underway is None and text != self._goal
         if changed:
             self._goal, self._begin, self._done = text, self._now, 0
             self._chunks = int(controls.number("transition")) if self._now else 0
         if changed or self._done < self._chunks:
             self._done += 1
-            self._now = towards(self._begin, text, share_after(self._done, self._chunks))
+            share = share_after(self._done, self._chunks)
+            self._now = towards(self._begin, self._goal or "", share)
             self._renew()
+        elif waited != (self._underway is not None):
+            self.notes = self._told()
         return changed and bool(self._begin) and controls["new_scene"] is True
 
+    def _read(self, text: str) -> None:
+        reader = self._conditioner.reader
+        if text != self._wanted:
+            self._wanted = text
+            # The first one at once: there is nothing to draw without it.
+            self._underway = reader.begin(text) if self._now else None
+        if self._underway is not None and reader.advance(self._underway, BLOCKS):
+            self._underway = None
+
     def _renew(self) -> None:
-        goal, mixture = self._goal or "", self._now
-        self.prompt = self._conditioner.prompt(mixture)
-        self.notes = {} if len(mixture) == 1 else {"prompt_share": round(mixture[goal], 3)}
+        self.prompt = self._conditioner.prompt(self._now)
+        self.notes = self._told()
+
+    def _told(self) -> dict[str, object]:
+        goal, told = self._goal or "", dict[str, object]()
+        if len(self._now) > 1:
+            told["prompt_share"] = round(self._now[goal], 3)
         if note := self._conditioner.reader.note(goal):
-            self.notes["prompt_cut"] = note
+            told["prompt_cut"] = note
+        if self._underway is not None:
+            told["prompt_waits"] = "it is being read"
+        return told
 
     def facts(self) -> Any:
         if self._goal is None:
@@ -115,7 +150,7 @@ class WanPrompts:
 @dataclass(frozen=True, slots=True)
 class RandomReader:
     """A stand-in for a text encoder, for measuring: each text has noise of its own, as long as it
-    has words."""
+    has words, and is known at once."""
 
     spec: DiTSpec
 
@@ -128,3 +163,9 @@ class RandomReader:
 
     def note(self, text: str) -> str:
         return ""
+
+    def begin(self, text: str) -> None:
+        return None
+
+    def advance(self, prompt: Any, blocks: int) -> bool:
+        return True

@@ -295,6 +295,7 @@ def test_blocks_visit_the_device_one_by_one(
     reader.wake()
     reader.wake()
     assert memory.there() == SIZES.layers + 1
+    assert reader.advance(reader.begin("snow"), 1)
     assert torch.equal(here("snow"), reader("snow"))
     assert memory.fetched == 2 * count
     reader.park()

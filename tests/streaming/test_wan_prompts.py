@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -10,7 +12,7 @@ from millrace.models.wan import WanModel
 from millrace.streaming.controls import Controls
 from millrace.streaming.pipeline import StreamConfig, Work
 from millrace.streaming.prompts import Prompt
-from millrace.streaming.wan_text import LEAST, RandomReader, WanPrompts, WanWish, towards
+from millrace.streaming.wan_text import BLOCKS, LEAST, RandomReader, WanPrompts, WanWish, towards
 
 from .wan_models import DIT, SIDE, apart, clip, model, pipeline, run, wishes
 
@@ -167,6 +169,66 @@ def test_texts_are_read_once_while_somebody_wants_them() -> None:
     assert read == [BEFORE] and kept[0] is kept[1] is kept[2] and wish.notes == {}
     wish.heed(wishes(prompt=AFTER, transition=0))
     assert wish.notes == {"prompt_cut": "too long"}
+
+
+class Slow:
+    """Reads a text in five chunks, but for those that it knows."""
+
+    def __init__(self, *known: str) -> None:
+        self.known = set(known)
+
+    def __call__(self, text: str) -> torch.Tensor:
+        return RandomReader(DIT)(text)
+
+    def note(self, text: str) -> str:
+        return ""
+
+    def begin(self, text: str) -> Any:
+        return None if text in self.known else [text, 5 * BLOCKS]
+
+    def advance(self, prompt: Any, blocks: int) -> bool:
+        prompt[1] -= blocks
+        if prompt[1] <= 0:
+            self.known.add(prompt[0])
+        return prompt[0] in self.known
+
+
+def test_the_old_prompt_holds_while_the_new_one_is_read() -> None:
+    embed = RandomReader(DIT)
+    wish = WanPrompts(Slow(BEFORE)).wish()
+    wish.heed(wishes(prompt=BEFORE, new_scene=True))
+    assert torch.equal(context(wish), embed(BEFORE))
+    asked = wishes(prompt=AFTER, transition=2, new_scene=True)
+    for _ in range(4):
+        assert not wish.heed(asked)
+        assert torch.equal(context(wish), embed(BEFORE))
+        assert wish.notes == {"prompt_waits": "it is being read"}
+    assert wish.heed(asked), "the scene changes when the prompt does"
+    assert wish.notes == {"prompt_share": 0.5}
+    assert not wish.heed(asked)
+    assert torch.equal(context(wish), embed(AFTER)) and wish.notes == {}
+    assert not wish.heed(wishes(prompt="a cat", transition=2))
+    assert not wish.heed(asked), "the other one was not wanted after all"
+    assert torch.equal(context(wish), embed(AFTER)) and wish.notes == {}
+
+
+def test_a_transition_goes_on_while_the_next_prompt_is_read() -> None:
+    embed = RandomReader(DIT)
+    reader = Slow(BEFORE, AFTER)
+    wish = WanPrompts(reader).wish()
+    wish.heed(wishes(prompt=BEFORE))
+    wish.heed(wishes(prompt=AFTER, transition=4))
+    for share in (0.5, 0.75, 1.0, 1.0):
+        wish.heed(wishes(prompt="a cat", transition=2))
+        mixed = (1 - share) * embed(BEFORE) + share * embed(AFTER)
+        torch.testing.assert_close(context(wish), mixed)
+        assert "prompt_waits" in wish.notes
+    moved = WanPrompts(reader).wish()
+    moved.recall(wish.facts())
+    for _ in range(5):  # read anew where it has moved to
+        assert torch.equal(context(moved), embed(AFTER))
+        moved.heed(wishes(prompt="a cat", transition=1))
+    assert torch.equal(context(moved), embed("a cat"))
 
 
 def test_pictures_change_with_the_prompt(small: WanModel) -> None:
