@@ -54,6 +54,7 @@ SHIPPED = (
 
 
 USUAL_SIZE = (832, 480)
+USUAL_UNET_SIZE = (512, 512)
 USUAL_STEPS = 2
 USUAL_POLICY = "streamdiffusionv2"
 """What the memory of a model is told for."""
@@ -98,6 +99,8 @@ def _lines(model: Released, models: Path, told: dict[Part, str]) -> Iterator[str
 
 def needed(model: Released) -> str:
     """The memory that a model takes on its device, in words."""
+    if model.family == "sd":
+        return _needed_by_unet(model.spec)
     if model.family != "wan":
         return f"{size_text(model.bytes)} of weights, and what its viewers need"
     # Here, as only this needs them.
@@ -121,6 +124,16 @@ def needed(model: Released) -> str:
     )
     size = "x".join(map(str, USUAL_SIZE))
     return f"{told(parts)} for one viewer at {size} with {steps} steps in bfloat16"
+
+
+def _needed_by_unet(name: str) -> str:
+    from ..models.estimate import told
+    from ..models.sd.room import estimate
+    from ..models.sd.specs import SPECS
+
+    spec, (width, height) = SPECS[name], USUAL_UNET_SIZE
+    parts = estimate(spec, (width, height), 1, 1, "bfloat16", spec.steps)
+    return f"{told(parts)} for one viewer at {width}x{height} with {spec.steps} steps in bfloat16"
 
 
 def _option(model: Released) -> str:

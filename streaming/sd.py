@@ -162,7 +162,7 @@ class UNetStylizer:
             given, pictures, latents.unflatten(0, (len(given), -1)), strict=True
         ):
             place.enter(work.stream.slot, work.index, clean, self._drawing(work), own)
-        self._mark("encode", len(latents), None)
+        self._mark("encode", len(given), None)
 
     def _drawing(self, work: Work) -> Drawing:
         """The viewer's wishes at this chunk, as one object for all who have the same ones."""
@@ -215,7 +215,7 @@ class UNetStylizer:
         latents = torch.stack([done.latent for done in drawn])
         pictures = self.model.autoencoder.decode(latents.flatten(0, 1))
         chunks = pictures.unflatten(0, (len(drawn), -1))
-        self._mark("decode", len(pictures), None)
+        self._mark("decode", len(drawn), None)
         for done, chunk in zip(drawn, chunks, strict=True):
             stream = streams[done.slot]
             yield Result(stream, done.index, _fitted(chunk, stream.size), stream.notes)

@@ -180,9 +180,8 @@ class Denoiser:
         return clean
 
     def rows_of(self, tasks: Sequence[Task]) -> int:
-        """Rows that the network has for these tasks: one a picture, and those of the negatives."""
-        asked = sum(task.drawing.asks_negative(task.level) for task in tasks)
-        return (len(tasks) + asked) * self.frames
+        """Chunks that the network is asked about for these tasks: their own and the negatives."""
+        return len(tasks) + sum(task.drawing.asks_negative(task.level) for task in tasks)
 
     def _ask(self, state: SDState, z: Tensor, rows: Tensor, plan: _Plan) -> Tensor:
         condition = None

@@ -231,7 +231,7 @@ def test_only_negative_prompts_cost_rows() -> None:
         cfg: [denoiser.rows_of([Task(0, wish(cfg=cfg, guidance=2.0), level)]) for level in (0, 1)]
         for cfg in CFG
     }
-    assert rows == {"none": [3, 3], "full": [6, 6], "self": [3, 3], "onetime": [6, 3]}
+    assert rows == {"none": [1, 1], "full": [2, 2], "self": [1, 1], "onetime": [2, 1]}
 
 
 def test_a_step_touches_its_own_rows_alone() -> None:
