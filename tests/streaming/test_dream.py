@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from fakes import make_frame
 from millrace.models.autoencoder import PatchAutoencoder
 from millrace.models.scene import TINY_SCENE, SceneModel, save_scene, vocabulary_of
 from millrace.models.specs import TINY_AUTOENCODER, ConvStemSpec
+from millrace.streaming import offline
 from millrace.streaming.config import ConfigError
 from millrace.streaming.controls import Controls
 from millrace.streaming.dream import Dreaming, Stream, build, covering
 from millrace.streaming.dream_info import CONTROLS, HOLD, NEW_CHUNKS, PICTURES, drawn_size
+from millrace.streaming.host import Event
 from millrace.streaming.pipeline import PipelineContext, Portable, Result, StreamConfig, Work
 from millrace.streaming.registry import build_pipeline
 
@@ -190,3 +194,20 @@ def test_random_weights_are_named_and_missing_ones_too(
     found = build(PipelineContext(options={"weights": tmp_path / "scene.safetensors"}))
     assert "random" not in found.info.description
     assert found.model.hear("waves at sunset").words == ("waves", "sunset")
+
+
+def test_blank_frames_through_the_engine_become_a_video(
+    parts: tuple[SceneModel, PatchAutoencoder],
+) -> None:
+    """A chunk is whole pictures, and the last one is filled up."""
+    model, autoencoder = (module.float() for module in parts)
+    dreaming = Dreaming(model, autoencoder, streams=1, steps=1)
+    clock = (make_frame(index, (64, 64)) for index in range(10))
+    heard: list[Event] = []
+    outputs = list(offline.run(dreaming, clock, {"prompt": "fire"}, on_event=heard.append))
+    assert len(outputs) == 10
+    pictures = [output.frame.planes for output in outputs]
+    assert not np.array_equal(pictures[0], pictures[-1])
+    assert any("fire" in str(event) for event in heard)
+    for module in parts:
+        module.double()

@@ -7,16 +7,19 @@ from pathlib import Path
 
 import torch
 
+from .... import assets
 from ...autoencoder import PatchAutoencoder
-from ...scene import TINY_SCENE, SceneModel, vocabulary_of
+from ...scene import TINY_SCENE, WEIGHTS, SceneModel, save_scene, vocabulary_of
 from ...tiny import load_tiny
 from ..loop import Plan, averaged, train
+from ..manifest import record
 from .cache import Cache, write
 from .learn import Recipe, StepLosses, init_scene
 from .show import PROMPTS, dream, save_sheet
 from .world import words
 
-STAGES = ("clips", "train", "show")
+STAGES = ("clips", "train", "show", "export", "ship")
+ORIGIN = "python -m millrace.models.training.dream: rendered scenes, no pictures of others"
 
 
 def new_model(seed: int, cache: Cache | None) -> SceneModel:
@@ -48,19 +51,36 @@ def learn(options: argparse.Namespace, autoencoder: PatchAutoencoder) -> None:
     train(model, losses, plan, folder / "scene")
 
 
-def show(options: argparse.Namespace, autoencoder: PatchAutoencoder) -> None:
+def trained(options: argparse.Namespace) -> SceneModel:
+    """The averaged weights of the last checkpoint."""
     model = new_model(options.seed, None)
     model.load_state_dict(averaged(options.folder / "scene"))
+    return model.eval()
+
+
+def show(options: argparse.Namespace, autoencoder: PatchAutoencoder) -> None:
+    model = trained(options)
     prompts = options.prompts or PROMPTS
-    films = dream(model.eval(), autoencoder, prompts, options.pictures, options.micro_steps)
+    films = dream(model, autoencoder, prompts, options.pictures, options.micro_steps)
     save_sheet(films, options.folder / "show.png", shown=range(0, options.pictures, 2))
+
+
+def ship(options: argparse.Namespace) -> None:
+    """Into `assets/`, with its line in the manifest: from then on the pipeline has weights."""
+    save_scene(trained(options), assets.FOLDER / WEIGHTS)
+    record(WEIGHTS, "Apache-2.0", "", ORIGIN)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m millrace.models.training.dream", description=__doc__
     )
-    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument(
+        "stage",
+        choices=STAGES,
+        help="render clips, train on them, look at pictures, write a weights file beside them, or "
+        "enter it into the shipped files",
+    )
     parser.add_argument("--folder", type=Path, default=Path("runs/dream"))
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--seed", type=int, default=0)
@@ -79,5 +99,9 @@ def main() -> None:
         write(options.folder / "clips", options.count, autoencoder, options.seed)
     elif options.stage == "train":
         learn(options, autoencoder)
+    elif options.stage == "export":
+        save_scene(trained(options), options.folder / WEIGHTS)
+    elif options.stage == "ship":
+        ship(options)
     else:
         show(options, autoencoder)

@@ -8,11 +8,12 @@ from unittest.mock import patch
 import pytest
 import torch
 from millrace.models.autoencoder import PatchAutoencoder
-from millrace.models.scene import SHIFT, SceneModel, vocabulary_of
+from millrace.models.scene import SHIFT, WEIGHTS, SceneModel, load_scene, vocabulary_of
 from millrace.models.specs import TINY_AUTOENCODER
 from millrace.models.training.dream import cache as caching
 from millrace.models.training.dream.cache import Cache, write
 from millrace.models.training.dream.learn import Recipe, StepLosses, init_scene
+from millrace.models.training.dream.run import main, new_model
 from millrace.models.training.dream.show import dream
 from millrace.models.training.dream.world import words
 from millrace.models.training.loop import Plan, train
@@ -83,3 +84,21 @@ def test_a_sheet_has_the_pictures_that_were_asked_for() -> None:
 def test_words_are_the_ones_of_the_prompts() -> None:
     model = SceneModel(small_scene().spec, vocabulary_of(sorted(words())))
     assert model.hear("the waves, at sunset!").words == ("waves", "sunset")
+
+
+def test_what_was_learned_is_written_for_the_pipeline(
+    clips: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = new_model(1, clips)
+    train(
+        model,
+        lambda generator, step: {"total": model.word.weight.square().mean()},
+        Plan(steps=1, lr=1e-3),
+        tmp_path / "scene",
+    )
+    monkeypatch.setattr("sys.argv", ["dream", "export", "--folder", str(tmp_path)])
+    main()
+    found = load_scene(file=tmp_path / WEIGHTS)
+    assert found.hear("northern lights").unknown == ()
+    for name, tensor in found.state_dict().items():
+        torch.testing.assert_close(tensor, model.state_dict()[name], rtol=1e-3, atol=1e-3)
