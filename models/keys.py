@@ -13,6 +13,7 @@ from torch import nn
 
 from .checkpoints import check_causal_wan, open_source
 from .loaders import Shape, WeightsError, differences
+from .policies import policy_named
 from .released import Released
 from .sd.parts import MissingPackage, require
 from .specs import TAEHV_WAN21, WAN_VAE, UMT5Spec
@@ -52,7 +53,7 @@ def check(model: Released, folder: Path) -> Iterator[Note]:
 def _wan(model: Released, folder: Path) -> Iterator[Note]:
     named = WAN_SPECS[model.spec]
     spec = dit_sizes(folder, named)
-    check_causal_wan(spec, folder / "dit")
+    check_causal_wan(spec, folder / "dit", bool(model.policy) and policy_named(model.policy).ema)
     yield "dit", f"width {spec.dim} with {spec.layers} blocks"
     if spec != named:
         yield "config", f"sizes of its own, not those of {model.spec}"

@@ -54,10 +54,14 @@ def torch_file(content: object) -> bytes:
     return buffer.getvalue()
 
 
-def dit_file(spec: DiTSpec = DIT, further: Mapping[str, Tensor] | None = None) -> bytes:
+def dit_file(
+    spec: DiTSpec = DIT,
+    further: Mapping[str, Tensor] | None = None,
+    container: str = "generator",
+) -> bytes:
     """As StreamDiffusionV2 publishes it: nested, and every name with a prefix."""
     tensors = {**build(CausalDiT, spec), **(further or {})}
-    return torch_file({"generator": {f"model.{name}": value for name, value in tensors.items()}})
+    return torch_file({container: {f"model.{name}": value for name, value in tensors.items()}})
 
 
 def umt5_weights(vocabulary: int, dim: int = 32, layers: int = 2) -> dict[str, Tensor]:

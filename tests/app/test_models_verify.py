@@ -203,3 +203,10 @@ def test_a_teller_is_held_to_its_own_configuration(tmp_path: Path) -> None:
     del tensors["model.norm.weight"]
     (tmp_path / "model/model.safetensors").write_bytes(save(tensors))
     assert "missing: model.norm.weight" in told("qwen2.5-vl-3b", folder)
+
+
+def test_a_policy_that_takes_averaged_weights_wants_them_in_the_file(models: Path) -> None:
+    folder = models / NAME
+    assert "holds no averaged weights" in told("self-forcing-1.3b", folder)
+    altered(models, "dit/model.pt", dit_file(container="generator_ema"))
+    assert "width 48 with 2 blocks" in told("self-forcing-1.3b", folder)
