@@ -11,7 +11,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from ..models.state import State
-from .lanes import Finished, Lanes
+from .lanes import Finished
 from .parts import Parts, Size
 
 Memory = TypeVar("Memory", bound=State)
@@ -33,7 +33,7 @@ class Bank:
         self.size, self.slots, self._codec = size, slots, parts.codec
         frames, _, height, width = parts.codec.latent_shape(size)
         levels, shape = parts.noise.levels, (frames, height, width)
-        self.lanes = Lanes(
+        self.lanes = parts.lanes(
             parts.dit,
             slots,
             levels.nominal,

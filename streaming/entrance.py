@@ -116,15 +116,14 @@ class Entrance:
             stream.noise = controller.next(before, arrival.frames, stream.last_frame)
             stream.last_frame = arrival.frames[-1]
             return self._with_noise(arrival, latents[stream.slot], torch.as_tensor(stream.noise))
-        return self._of_noise(arrival)
+        return self._of_noise(arrival, len(stream.bank.lanes.x[0]))
 
     def _with_noise(self, arrival: Arrival, latent: Tensor, noise: Tensor) -> Entry:
         return self._made(arrival, latent, noise, self._parts.noise.timestep(noise))
 
-    def _of_noise(self, arrival: Arrival) -> Entry:
-        stream = arrival.stream
+    def _of_noise(self, arrival: Arrival, frames: int) -> Entry:
         first = arrival.course.ladder[0]
-        blank = torch.zeros_like(stream.bank.lanes.x[0])
+        blank = torch.zeros_like(arrival.stream.bank.lanes.x[0, :frames])
         full, told = blank.new_ones((), dtype=torch.float32), 1000 * first
         return self._made(arrival, blank, full, full * told)
 
@@ -146,6 +145,7 @@ class Entrance:
             new_scene=arrival.new_scene,
             past=work.effort.window,
             ladder=course.ladder,
+            commit=work.effort.commit,
         )
 
     # -- the first latent frame of a stream -------------------------------------------------------
@@ -199,7 +199,7 @@ class Entrance:
 
     def _lead(self, arrival: Arrival, latent: Tensor | None) -> Entry:
         if latent is None:
-            entry = self._of_noise(arrival)
+            entry = self._of_noise(arrival, 1)
         else:
             still = torch.full((), arrival.course.noise, device=latent.device)
             entry = self._with_noise(arrival, latent, still)

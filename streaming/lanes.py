@@ -25,7 +25,8 @@ GoOn = Callable[[int, int], bool]
 """(slot, passes done) -> whether its chunk goes on to the next level."""
 
 
-def _always(slot: int, passes: int) -> bool:
+def always(slot: int, passes: int) -> bool:
+    """Every chunk goes on to its last level."""
     return True
 
 
@@ -44,6 +45,7 @@ class Entry:
         new_scene: whether it should replace the sinks (the prompt changed).
         past: most latent frames of the past that it looks at; None for all that are kept.
         ladder: nominal noise of its levels, where those are not the lanes' own.
+        commit: see `Effort`.
     """
 
     index: int
@@ -56,6 +58,12 @@ class Entry:
     new_scene: bool = False
     past: int | None = None
     ladder: tuple[float, ...] = ()
+    commit: bool = True
+
+    @property
+    def frames(self) -> int:
+        """Latent frames: those of the lanes, or fewer where it begins a stream."""
+        return len(self.cond)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,7 +108,7 @@ class Lanes:
         weight = dit.patch_embedding.weight
         frames, height, width = latent
         self.dit, self.noise, self.fresh_noise = dit, Levels(sigmas, shift), fresh_noise
-        self.levels = len(sigmas)
+        self.levels = self.most = len(sigmas)
         rows = slots * self.levels
         self.state = dit.init_state(
             rows, height, width, frames, weight.device, weight.dtype, prompts=False
@@ -141,27 +149,31 @@ class Lanes:
 
     def enter(self, slot: int, entry: Entry) -> None:
         """Put a chunk into the first lane of its slot, which must be free."""
-        levels = min(self.levels, len(entry.ladder) or self.levels)
+        levels = min(self.most, len(entry.ladder) or self.most)
         if not 1 <= entry.steps <= levels:
             raise ValueError(f"{entry.steps} steps; these lanes have 1 to {levels} levels")
         row = slot * self.levels
         assert self.flights[row] is None, "the first lane is taken"
         noise = self._noise(entry, 0)
-        self.x[row] = torch.lerp(entry.cond.float(), noise, entry.sigma.to(torch.float32))
-        self.cond[row] = entry.cond
-        self.t[row] = entry.timestep
+        mixed = torch.lerp(entry.cond.float(), noise, entry.sigma.to(torch.float32))
+        self._put(row, entry, mixed, entry.timestep)
+
+    def _put(self, row: int, entry: Entry, x: Tensor, t: Tensor | float) -> None:
+        self.x[row, : entry.frames] = x
+        self.cond[row, : entry.frames] = entry.cond
+        self.t[row] = t
         self.flights[row] = entry
 
     def advance(self, slots: Sequence[int]) -> list[Finished]:
         """One stream-batch step: every lane in use of these slots, in one forward."""
         return self.step(slots, spread=slots)
 
-    def complete(self, *slots: int, go_on: GoOn = _always) -> list[Finished]:
+    def complete(self, *slots: int, go_on: GoOn = always) -> list[Finished]:
         """Sequential mode: all that is in flight passes its remaining levels, oldest first."""
         return self.step(slots, go_on=go_on)
 
     def step(
-        self, slots: Sequence[int], spread: Collection[int] = (), go_on: GoOn = _always
+        self, slots: Sequence[int], spread: Collection[int] = (), go_on: GoOn = always
     ) -> list[Finished]:
         """Bring slots on; all of them share each forward.
 
@@ -192,7 +204,8 @@ class Lanes:
         for slot in slots:
             entry = entries[slot]
             for row in range(slot * self.levels, (slot + 1) * self.levels):
-                self.x[row], self.cond[row], self.t[row] = entry.cond, entry.cond, 0
+                self._put(row, entry, entry.cond, 0)
+                self.flights[row] = None
                 self.recent[row] = (self.recent[row][1], entry.index)
         rows = [slot * self.levels + level for slot in slots for level in range(self.levels)]
         self._forward(rows, [entries[slot] for slot in slots for _ in range(self.levels)])
@@ -226,21 +239,27 @@ class Lanes:
                 finished.append(done)
         return finished
 
-    def _forward(self, rows: list[int], entries: Sequence[Entry]) -> Tensor:
+    def _forward(self, rows: list[int], entries: Sequence[Entry], commit: bool = True) -> Tensor:
         """The model over some rows, their chunks then past; clean latents [rows, c, C, h, w]."""
-        index = torch.tensor(rows, device=self.x.device)
+        index, frames = torch.tensor(rows, device=self.x.device), entries[0].frames
         x, cond, t = (part.index_select(0, index) for part in (self._x, self._cond, self.t))
-        x, cond = x.permute(0, 1, 4, 2, 3), cond.permute(0, 1, 4, 2, 3)
-        view = self.state.ring.view(x.shape[1], rows=index, past=self._past(entries))
+        x, cond = (part[:, :frames].permute(0, 1, 4, 2, 3) for part in (x, cond))
+        t = t[:, :frames]
+        view = self.state.ring.view(frames, rows=index, past=self._past(entries))
         given = cond if self.dit.spec.cond_channels else None
         prompt = self._mixtures.of([entry.prompt for entry in entries])
         output = self.dit(x, t, self.state, None, given, view=view, prompt=prompt)
         clean = self._clean(output, x, t)
-        self.state.ring.commit(None, rows=index)
+        if commit:
+            self.state.ring.commit(None, frames, rows=index)
         pasts = [entry.past for entry in entries]
         known = [past for past in pasts if past is not None]
         self._tell(len(rows), max(known) if len(known) == len(pasts) else None)
         return clean
+
+    def _commit(self, rows: list[int], frames: int) -> None:
+        index = torch.tensor(rows, device=self.x.device)
+        self.state.ring.commit(None, frames, rows=index)
 
     def _clean(self, output: Tensor, x: Tensor, t: Tensor) -> Tensor:
         if self.dit.spec.prediction == "flow" and output.dtype != torch.float64:
@@ -267,23 +286,25 @@ class Lanes:
         if level + 1 == entry.steps or not stays(slot, entry, level + 1):
             return Finished(slot, entry.index, clean)
         if self.recent[row + 1][1] != self.recent[row][0]:
-            self._found_history(row + 1)
-        nominal = (entry.ladder or self.noise.nominal)[level + 1]
-        noise = self._noise(entry, level + 1)
-        self.x[row + 1] = torch.lerp(clean.float(), noise, self.noise.sigma(nominal))
-        self.cond[row + 1] = entry.cond
-        self.t[row + 1] = 1000 * nominal
-        self.flights[row + 1] = entry
+            self._found_history(row + 1, entry.frames)
+        self._renoise(row + 1, entry, level + 1, clean)
         return None
 
-    def _found_history(self, row: int) -> None:
+    def _renoise(self, row: int, entry: Entry, level: int, clean: Tensor) -> None:
+        """Put a chunk that is clean for now at its next level."""
+        nominal = (entry.ladder or self.noise.nominal)[level]
+        noise = self._noise(entry, level)
+        mixed = torch.lerp(clean.float(), noise, self.noise.sigma(nominal))
+        self._put(row, entry, mixed, 1000 * nominal)
+
+    def _found_history(self, row: int, frames: int) -> None:
         """Give a level that sat out some chunks (fewer steps were asked for) the history of the
         level below, which has just passed the chunk that comes here next and is one ahead by it."""
         below = torch.tensor([row - 1], device=self.x.device)
         ring = self.state.ring
         ring.copy_rows(below, below + 1)
         # The chunk's own slot is written again at this level before anything reads it.
-        ring.frames[row] -= self.x.shape[1]
+        ring.frames[row] -= frames
 
     def _noise(self, entry: Entry, level: int) -> Tensor:
         key = (entry.seed, entry.index if self.fresh_noise else 0, level)

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..models.dit import CausalDiT
 from ..models.state import State
 from .controls import Controls
+from .lanes import Lanes
 from .levels import Levels
 from .pipeline import PipelineInfo
 from .prompts import Prompt, PromptLibrary
@@ -145,6 +146,7 @@ class Parts:
 
     Attributes:
         idle_banks: picture sizes without a stream whose memory is kept for the next one.
+        lanes: how chunks go through the noise levels; `Lanes` or `CleanLanes`.
         room: asked before memory for streams of another size is made; None to try without asking.
     """
 
@@ -154,4 +156,5 @@ class Parts:
     conditioner: Conditioner
     noise: NoisePolicy
     idle_banks: int
+    lanes: type[Lanes] = Lanes
     room: Room | None = None

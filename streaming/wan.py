@@ -70,11 +70,6 @@ class WanOptions:
                 policy = replace(policy, levels=policy.steps(int(options["steps"])))
         except ValueError as error:
             raise ConfigError(str(error)) from error
-        if policy.history != "levels":
-            raise ConfigError(
-                f"these weights are streamed as {policy.about} does, with one clean history, which "
-                "this pipeline does not do; take wan2.1-1.3b"
-            )
         width, height = options.get("size", SIZES[0])
         if not (width and height) or width % STRIDE or height % STRIDE:
             width, height = SIZES[0]
@@ -157,7 +152,7 @@ def _loaded(
             options.vae,
             context.device,
             context.dtype,
-            len(options.policy.levels),
+            1 if options.policy.history == "clean" else len(options.policy.levels),
             options.policy.frames,
             folder is not None,
         )

@@ -13,7 +13,9 @@ from ..models.policies import WanPolicy
 from ..models.sigmas import TRAIN_STEPS, WAN_SHIFT
 from ..models.state import State
 from ..models.video_autoencoder import VideoAutoencoder
+from .clean_lanes import CleanLanes
 from .controls import Controls
+from .lanes import Lanes
 from .levels import Levels
 from .parts import CodecState, Conditioner, Course, Parts, Room, Size
 from .pipeline import PipelineInfo
@@ -26,12 +28,12 @@ _SOURCES: dict[str, Literal["text", "image"]] = {TEXT: "text", IMAGE: "image"}
 
 
 class ClipCodec:
-    """Four pictures to one latent frame, with the first picture of a stream before them.
+    """Four pictures to each latent frame, with the first picture of a stream before them.
 
     The autoencoders of this family make a latent frame of the first picture alone. A stream here
-    shows its first picture twice, once for that frame and once in the first chunk, so that every
-    chunk is four pictures and one latent frame, and comes out with no delay of its own; the picture
-    that the first latent frame is decoded to is dropped.
+    shows its first picture twice, once for that frame and once in the first chunk, so that all
+    chunks are alike and come out with no delay of their own; the picture that the first latent
+    frame is decoded to is dropped.
     """
 
     leads = True
@@ -71,11 +73,13 @@ class WanNoise:
         levels: of the distilled steps.
         still: share of noise of a still picture.
         told_less: see `WanPolicy`.
+        alone: the levels are those of weights that begin from noise alone.
     """
 
     levels: Levels
     still: float
     told_less: float
+    alone: bool
     fresh: bool = True
 
     @classmethod
@@ -83,12 +87,14 @@ class WanNoise:
         looked_up = any(TRAIN_STEPS * one.sigma != one.timestep for one in policy.levels)
         nominal = tuple(level.timestep / TRAIN_STEPS for level in policy.levels)
         levels = Levels(nominal, WAN_SHIFT if looked_up else None)
-        return cls(levels, policy.noise, policy.told_less)
+        return cls(levels, policy.noise, policy.told_less, policy.source == "noise")
 
     def course(self, controls: Controls) -> Course:
         source = _SOURCES.get(controls.text("mode"))
         if source is not None:
             steps = min(int(controls.number("steps")), len(self.levels))
+            if self.alone:
+                return Course(source, 1.0, self.levels.nominal[:steps])
             return Course(source, 1.0, tuple(1 - step / steps for step in range(steps)))
         strength = controls.number("strength")
         if strength == self.still:
@@ -115,4 +121,5 @@ def wan_parts(
     """The pipeline's parts of a model of this family."""
     weight = dit.patch_embedding.weight
     codec = ClipCodec(autoencoder, policy.frames, policy.normalise, weight.device, weight.dtype)
-    return Parts(info, dit, codec, conditioner, WanNoise.of(policy), idle_banks=0, room=room)
+    lanes = CleanLanes if policy.history == "clean" else Lanes
+    return Parts(info, dit, codec, conditioner, WanNoise.of(policy), 0, lanes, room)
