@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,8 +45,12 @@ def host(parts: tuple[SceneModel, PatchAutoencoder], steps: int = 1) -> Dreaming
     return Dreaming(*parts, streams=3, steps=steps)
 
 
+def wished(values: Mapping[str, str | int]) -> Controls:
+    return Controls.defaults(CONTROLS).changed(CONTROLS, values)
+
+
 def wishes(resets: int = 0, **values: str | int) -> Controls:
-    return replace(Controls.defaults(CONTROLS).changed(CONTROLS, values), resets=resets)
+    return replace(wished(values), resets=resets)
 
 
 def drawn(
@@ -108,7 +113,7 @@ def test_a_moved_stream_equals_one_that_stays(
     parts: tuple[SceneModel, PatchAutoencoder], dtype: torch.dtype
 ) -> None:
     """Bit for bit, though it moves while one prompt passes into another."""
-    model, autoencoder = (module.to(dtype) for module in parts)
+    model, autoencoder = parts[0].to(dtype), parts[1].to(dtype)
     here, there = (Dreaming(model, autoencoder, streams=3, steps=1) for _ in range(2))
     assert isinstance(here, Portable)
     there.open(SIZE)
@@ -139,7 +144,7 @@ def test_a_new_prompt_takes_over_step_by_step(parts: tuple[SceneModel, PatchAuto
 def test_a_new_prompt_can_spare_the_pictures_in_flight(
     parts: tuple[SceneModel, PatchAutoencoder],
 ) -> None:
-    changes = {
+    changes: dict[str, dict[str, str | int]] = {
         "never": {},
         "now": {"prompt": "snow", "transition": 0},
         "later": {"prompt": "snow", "transition": 0, "reach": NEW_CHUNKS},
@@ -149,7 +154,7 @@ def test_a_new_prompt_can_spare_the_pictures_in_flight(
         dreaming = host(parts)
         stream = dreaming.open(SIZE)
         drawn(dreaming, stream, wishes(prompt="fire"), 1)
-        films[name] = drawn(dreaming, stream, wishes(**{"prompt": "fire", **change}), 2, 1)
+        films[name] = drawn(dreaming, stream, wished({"prompt": "fire", **change}), 2, 1)
     assert torch.equal(films["later"][0], films["never"][0])
     assert not torch.equal(films["later"][1], films["never"][1])
     assert not torch.equal(films["now"][0], films["never"][0])
@@ -200,7 +205,7 @@ def test_blank_frames_through_the_engine_become_a_video(
     parts: tuple[SceneModel, PatchAutoencoder],
 ) -> None:
     """A chunk is whole pictures, and the last one is filled up."""
-    model, autoencoder = (module.float() for module in parts)
+    model, autoencoder = parts[0].float(), parts[1].float()
     dreaming = Dreaming(model, autoencoder, streams=1, steps=1)
     clock = (make_frame(index, (64, 64)) for index in range(10))
     heard: list[Event] = []

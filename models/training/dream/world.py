@@ -225,7 +225,7 @@ def choose(dice: Dice) -> tuple[Kind, dict[str, str]]:
         goal -= kind.weight / total
         if goal < 0:
             break
-    traits = {}
+    traits: dict[str, str] = {}
     for trait, values in kind.traits.items():
         names = [name for name in values if trait != "ground" or name != traits["hue"]]
         traits[trait] = names[dice.pick(len(names))]
