@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from millrace.models.vl.bench import Load, fit, main, random_model, run
+from millrace.models.vl.bench import fit, main, random_model, run
+from millrace.models.vl.bench_sides import Load
 from millrace.models.vl.specs import QWEN2_5_VL_3B
 from millrace.models.vl.twin import twin_of
 from vl_oracle import pair, small_spec, their_features, their_logits
