@@ -199,6 +199,24 @@ def test_quantised_weights_are_refused(tmp_path: Path, weights: Weights) -> None
         load(tmp_path / "model.pt")
 
 
+class Touch:
+    """Makes a file when it is unpickled by a program that trusts what it reads."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
+def test_code_in_a_file_is_not_run(tmp_path: Path, weights: Weights) -> None:
+    path, trace = tmp_path / "model.pt", tmp_path / "trace"
+    torch.save({"generator": weights, "extra": Touch(trace)}, path)
+    with pytest.raises(WeightsError, match="model.pt: cannot be read as weights"):
+        load(path)
+    assert not trace.exists()
+
+
 @pytest.mark.parametrize("keep", [0.0, 0.3, 0.99], ids=["empty", "third", "nearly"])
 @pytest.mark.parametrize("kind", ["pt", "safetensors", "shard"])
 def test_truncated_files(tmp_path: Path, weights: Weights, kind: str, keep: float) -> None:
