@@ -214,7 +214,9 @@ def stylize(
     # What the engine prepares for; a model that does not take it prepares for its own.
     width, height = (side + side % 2 for side in shown or (256, 256))
     asked = Options(pipeline, device, dtype, threads, width, height, max_sessions=1)
-    drawn_with = weight_settings(pipeline, weights, random_weights, option, os.environ)
+    drawn_with = weight_settings(
+        pipeline, weights, random_weights, option, os.environ, for_file=True
+    )
     job = command.Job(
         source=source,
         target=target,

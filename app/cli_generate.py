@@ -53,7 +53,9 @@ def generate(
             width,
             height,
             max_sessions=1,
-            settings=weight_settings(pipeline, weights, random_weights, loading, os.environ),
+            settings=weight_settings(
+                pipeline, weights, random_weights, loading, os.environ, for_file=True
+            ),
         ),
         size=shown,
         seconds=seconds,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..models.released import RELEASED, Released, folder_of
+from ..models.specs import WAN_AUTOENCODERS
 from .cli_options import parse_settings
 from .errors import CallError
 from .hub_lock import name_of, state
@@ -43,6 +44,7 @@ def settings(
     random_weights: bool,
     loading: Sequence[str] | None,
     environ: Mapping[str, str],
+    for_file: bool = False,
 ) -> dict[str, object]:
     """The pipeline's settings: where its weights come from, and what else was typed.
 
@@ -52,12 +54,17 @@ def settings(
             pulled model of the pipeline's own name.
         loading: further settings as "name=value".
         environ: says where pulled models lie.
+        for_file: what comes out is written to a file: a model that has an autoencoder for better
+            pictures takes that one.
 
     Raises:
         CallError: two sources at once, weights for a model that takes none, or there are none.
     """
     further = dict(parse_settings(list(loading or ()), "--option"))
-    return {**_source(pipeline, weights, random_weights, root(None, environ)), **further}
+    source = _source(pipeline, weights, random_weights, root(None, environ))
+    if for_file and "weights" in source and pipeline in RELEASED:
+        source |= {"vae": WAN_AUTOENCODERS.export} if RELEASED[pipeline].family == "wan" else {}
+    return {**source, **further}
 
 
 def _source(

@@ -61,6 +61,20 @@ def test_further_settings_go_along_and_win(tmp_path: Path, environ: Mapping[str,
         weights.settings("tiny", None, False, ["vae"], environ)
 
 
+def test_files_are_drawn_with_the_better_autoencoder(
+    tmp_path: Path, environ: Mapping[str, str]
+) -> None:
+    folder = make(tmp_path / "models/wan2.1-1.3b", "wan2.1-1.3b")
+
+    def asked(*loading: str) -> Mapping[str, object]:
+        return weights.settings("wan2.1-1.3b", None, False, loading, environ, for_file=True)
+
+    assert asked() == {"weights": str(folder), "vae": "wan"}
+    assert asked("vae=taehv") == {"weights": str(folder), "vae": "taehv"}
+    for name, random in (("wan2.1-1.3b", True), ("tiny", False)):
+        assert "vae" not in weights.settings(name, None, random, None, environ, for_file=True)
+
+
 def test_models_without_weights_have_no_settings(environ: Mapping[str, str]) -> None:
     assert weights.settings("tiny", None, False, None, environ) == {}
     assert weights.settings("tiny", None, True, None, environ) == {"random_weights": True}
