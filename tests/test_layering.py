@@ -23,6 +23,7 @@ USES_TORCH = {
     "banks",
     "batch",
     "books",
+    "build_report",
     "calibrate",
     "clean_lanes",
     "diffusion",
