@@ -71,6 +71,13 @@ export const soundText = {
         : `The sound did not start: ${error.message || error.name}`,
 };
 
+// Other things that pipelines say of a prompt, in words; what is not named here is shown as it is.
+const ofPrompt = {
+  prompt_waits: () => 'The new prompt is being read.',
+  prompt_share: (share) => `The new prompt takes over: ${Math.round(share * 100)} %.`,
+  prompt_cut: (note) => `Not all of it is used: ${note}.`,
+};
+
 // What a pipeline says of the prompt: [[name, weight], ...] and the words it does not know.
 export function understanding({ understood, unknown = [], ...rest }) {
   const part = (tag, words) => Object.assign(document.createElement(tag), { textContent: words });
@@ -82,8 +89,11 @@ export function understanding({ understood, unknown = [], ...rest }) {
     if (names.length) nodes.push('Understood as ', part('b', names.join(' + ')), '.');
   }
   if (unknown.length) nodes.push(part('i', ` Not understood: ${unknown.join(', ')}.`));
-  const more = Object.entries(rest).map(([name, value]) => `${name}: ${value}`);
-  if (more.length) nodes.push(` ${more.join(', ')}`);
+  const more = Object.entries(rest).filter(([name]) => !(name in ofPrompt));
+  for (const [name, words] of Object.entries(ofPrompt)) {
+    if (name in rest) nodes.push(` ${words(rest[name])}`);
+  }
+  if (more.length) nodes.push(` ${more.map(([name, value]) => `${name}: ${value}`).join(', ')}`);
   return nodes;
 }
 
