@@ -47,10 +47,17 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One file to come: what is known of it, and how it is brought to a place."""
+    """One file to come.
+
+    Attributes:
+        kept: what is known of it.
+        bring: puts it at a place.
+        source: where it lies on this machine; None on the hub.
+    """
 
     kept: Kept
     bring: Callable[[Path], None]
+    source: Path | None = None
 
 
 def pull(wish: Wish, ask: Callable[[str], bool] | None) -> None:
@@ -65,7 +72,7 @@ def pull(wish: Wish, ask: Callable[[str], bool] | None) -> None:
     """
     items = _items(wish)
     known = _known(wish.folder)
-    todo = [item for item in items if not _here(item.kept, known, wish.folder)]
+    todo = [item for item in items if not _here(item, known, wish.folder)]
     _show(wish, items, todo)
     if todo:
         _check_disk(wish, todo)
@@ -144,15 +151,19 @@ def _copied(part: Part, name: str, path: Path) -> Item:
     def bring(partial: Path) -> None:
         _link(path, partial)
 
-    kept = Kept(part.role, name, path.stat().st_size, hub.digest(path), "", "", "", part.licence)
-    return Item(kept, bring)
+    # Its checksum is taken when it has come: it may be tens of gigabytes.
+    kept = Kept(part.role, name, path.stat().st_size, "", "", "", "", part.licence)
+    return Item(kept, bring, path)
 
 
-def _here(kept: Kept, known: dict[tuple[str, str], Kept], folder: Path) -> bool:
+def _here(item: Item, known: dict[tuple[str, str], Kept], folder: Path) -> bool:
     """Whether the file lies there already, by name, size and what the lock file says."""
+    kept = item.kept
     before = known.get((kept.role, kept.file))
     if before is None or not before.whole(folder) or before.bytes != kept.bytes:
         return False
+    if item.source is not None:
+        return before.sha256 == hub.digest(item.source)
     return before.sha256 == kept.sha256 if kept.sha256 else before.commit == kept.commit
 
 
@@ -207,16 +218,16 @@ def _known(folder: Path) -> dict[tuple[str, str], Kept]:
 def _fetch_all(wish: Wish, items: list[Item]) -> None:
     known = _known(wish.folder)  # again, as another pull may just have ended
     done: dict[tuple[str, str], Kept] = {}
+    todo = []
     for item in items:
         key = item.kept.role, item.kept.file
-        done[key] = known[key] if _here(item.kept, known, wish.folder) else item.kept
+        here = _here(item, known, wish.folder)
+        done[key] = known[key] if here else item.kept
+        todo += [] if here else [item]
     # Written before and after each file, so that a break leaves a true account of what is here.
     hub_lock.write(wish.folder, wish.model.name, tuple(done.values()))
-    for item in items:
-        key = item.kept.role, item.kept.file
-        if _here(item.kept, known, wish.folder):
-            continue
-        done[key] = _bring(wish, item)
+    for item in todo:
+        done[item.kept.role, item.kept.file] = _bring(wish, item)
         hub_lock.write(wish.folder, wish.model.name, tuple(done.values()))
     shutil.rmtree(wish.folder / PARTIAL, ignore_errors=True)
 

@@ -276,6 +276,15 @@ def test_a_local_folder_takes_the_place_of_the_hub(tmp_path: Path, layout: str) 
     pull(tmp_path / "models", source=tmp_path / "source")
     assert held(tmp_path / "models") == {**WHOLE, "unet/net.bin": b"u"}
     assert hub_lock.state(MODEL, tmp_path / "models/small") == "pulled"
+    # Nothing is done twice, and what changed at the source comes again.
+    before = (tmp_path / "models/small/unet/net.bin").stat().st_ino
+    pull(tmp_path / "models", source=tmp_path / "source")
+    assert (tmp_path / "models/small/unet/net.bin").stat().st_ino == before
+    changed = tmp_path / "source" / next(name for name in places[layout] if "unet/net" in name)
+    changed.unlink()
+    changed.write_bytes(b"v")
+    pull(tmp_path / "models", source=tmp_path / "source")
+    assert held(tmp_path / "models") == {**WHOLE, "unet/net.bin": b"v"}
 
 
 def test_a_local_folder_without_a_part_is_named(tmp_path: Path) -> None:
