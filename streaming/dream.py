@@ -21,7 +21,7 @@ from ..assets import AssetError
 from ..models.autoencoder import AutoencoderState, PatchAutoencoder
 from ..models.blends import blend, share_after
 from ..models.buffer import BufferState, MovingBuffer
-from ..models.scene import SceneModel, load_scene, random_scene, scene_schedule
+from ..models.scene import WEIGHTS, SceneModel, load_scene, random_scene, scene_schedule
 from ..models.tiny import load_tiny
 from .banks import borrowed
 from .config import ConfigError
@@ -260,25 +260,27 @@ def _rows(stream: Stream) -> list[tuple[str, Tensor]]:
 
 
 def build(context: PipelineContext) -> Dreaming:
-    """The embedded text-to-video model. Options: `weights` (a file of the training command),
-    `random_weights` (speed without pictures, for measuring), `max_sessions`, `steps`.
+    """The embedded text-to-video model. Options: `weights` (a folder of the training command, or a
+    file of it), `random_weights` (speed without pictures, for measuring), `max_sessions`, `steps`.
 
     Raises:
         ConfigError: there are no weights.
     """
     options = context.options
     random = options.get("random_weights") in (True, "true", "1")
-    given = options.get("weights")
+    given = Path(str(options["weights"])) if options.get("weights") else None
+    if given is not None and given.is_dir():
+        given = given / WEIGHTS
     try:
         if random:
             words = [word for preset in PRESETS for word in str(preset.values["prompt"]).split()]
             model = random_scene(words, context.device, context.dtype)
         else:
-            model = load_scene(context.device, context.dtype, Path(str(given)) if given else None)
+            model = load_scene(context.device, context.dtype, given)
     except (AssetError, OSError) as error:
         raise ConfigError(
             f"{NAME} has no weights yet ({error}); train some with `python -m "
-            "millrace.models.training.dream` and name the file with --weights, or measure with "
+            "millrace.models.training.dream` and name the folder with --weights, or measure with "
             "--random-weights"
         ) from error
     return Dreaming(

@@ -17,6 +17,7 @@ HOLD = 2
 30 frames a second makes 15 of them."""
 STEPS = 2
 """Denoising steps at each of the four places of the buffer."""
+TEXT = "text-to-video"
 AT_ONCE, NEW_CHUNKS = "at once", "new pictures"
 
 PRESETS = (
@@ -36,6 +37,7 @@ PRESETS = (
 
 CONTROLS = (
     Control("prompt", "Prompt", "text", "waves at sunset", help="What is to be seen"),
+    Control("mode", "From", "choice", TEXT, choices=(TEXT,), help="What is drawn from"),
     Control("seed", "Seed", "int", 0, 0, 2**31 - 1, 1, help="Which noise the video grows from"),
     Control(
         "transition",
@@ -82,6 +84,7 @@ def dream_info(random: bool) -> PipelineInfo:
         size_multiple=2,
         max_side=1024,
         efforts=EFFORTS,
+        draws_from=("text",),
     )
 
 

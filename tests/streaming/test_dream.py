@@ -11,7 +11,7 @@ import pytest
 import torch
 from fakes import make_frame
 from millrace.models.autoencoder import PatchAutoencoder
-from millrace.models.scene import TINY_SCENE, SceneModel, save_scene, vocabulary_of
+from millrace.models.scene import TINY_SCENE, WEIGHTS, SceneModel, save_scene, vocabulary_of
 from millrace.models.specs import TINY_AUTOENCODER, ConvStemSpec
 from millrace.streaming import offline
 from millrace.streaming.config import ConfigError
@@ -195,8 +195,8 @@ def test_random_weights_are_named_and_missing_ones_too(
     random = build_pipeline("tiny-dream", PipelineContext(options={"random_weights": True}))
     assert "random" in random.info.description
     assert isinstance(random, Dreaming)
-    save_scene(random.model, tmp_path / "scene.safetensors")
-    found = build(PipelineContext(options={"weights": tmp_path / "scene.safetensors"}))
+    save_scene(random.model, tmp_path / WEIGHTS)
+    found = build(PipelineContext(options={"weights": str(tmp_path)}))
     assert "random" not in found.info.description
     assert found.model.hear("waves at sunset").words == ("waves", "sunset")
 
