@@ -33,7 +33,6 @@ from .errors import CallError, CommandError, Interrupted
 from .files import PacketSink, VideoFile, planes_of
 from .geometry import Geometry, Plane, Size
 
-TEXT, IMAGE = "text-to-video", "image-to-video"
 GREY = 128
 
 
@@ -128,16 +127,18 @@ def _controls(job: Job, info: PipelineInfo) -> Controls:
     Raises:
         CallError: a value that the model does not take, or a model that restyles only.
     """
-    mode = IMAGE if job.image else TEXT
-    modes = next((control.choices for control in info.controls if control.name == "mode"), ())
-    if mode not in modes:
+    kind = "image" if job.image else "text"
+    if kind not in info.draws_from:
+        known = " or ".join(info.draws_from)
         raise CallError(
-            f"{info.name} does no {mode}; it restyles what it is shown (see `millrace stylize`). "
-            "Take a model that does, as --model wan2.1-1.3b"
+            f"{info.name} draws from {known}, not from {kind} alone (see `millrace stylize`); "
+            "take another model, as --model wan2.1-1.3b"
         )
+    # A model that does one thing only has no such control.
+    chosen = {"mode": f"{kind}-to-video"} if len(info.draws_from) > 1 else {}
     try:
         typed = control_values.read(info.controls, job.texts)
-        changes = dict(job.controls) | typed | {"mode": mode}
+        changes = dict(job.controls) | typed | chosen
         return Controls.defaults(info.controls).changed(info.controls, changes)
     except ValueError as error:  # ControlError is one
         raise CallError(str(error)) from error

@@ -96,6 +96,13 @@ class Page {
     this.connection.send({ type: 'reset' });
   }
 
+  // Draw at another size from the next start on, which is now where something runs.
+  resize(width, height) {
+    this.info.size = [width, height];
+    this.stage.aspect(width, height);
+    if (this.running) this.start();
+  }
+
   // Source and connection ------------------------------------------------------------------------
 
   async start(kind = this.find('kind').value) {

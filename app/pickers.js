@@ -1,9 +1,9 @@
-// Which source: the kind, the camera among several, the file.
+// Which source: the kind, the camera among several, the file; and at which size.
 
 import { cameras } from './sources.js';
 
 export class Pickers {
-  // `page` has `root`, `info`, `find`, `running`, `source` and `start(kind)`.
+  // `page` has `root`, `info`, `find`, `running`, `source`, `start(kind)`, `resize(width, height)`.
   constructor(page) {
     this.page = page;
     this.find = page.find;
@@ -12,6 +12,10 @@ export class Pickers {
       kind.querySelector('[value=clip]').remove();
       page.root.querySelector('[data-go=clip]')?.remove();
     }
+    const from = page.info.pipeline.draws_from;
+    if (!from.includes('text')) kind.querySelector('[value=blank]').remove();
+    else if (!from.includes('video')) kind.value = 'blank';
+    this.#sizes();
     kind.addEventListener('change', () => {
       this.find('devices').hidden = kind.value !== 'camera' || this.find('device').length < 2;
       if (kind.value === 'file') this.find('file').click();
@@ -20,6 +24,18 @@ export class Pickers {
     this.find('file').addEventListener('change', () => page.start('file'));
     this.find('device').addEventListener('change', () => page.running && page.start('camera'));
     navigator.mediaDevices?.addEventListener?.('devicechange', () => this.listCameras());
+  }
+
+  // Sizes that the model draws well, beside the one that the server was started with.
+  #sizes() {
+    const { size, sizes } = this.page.info;
+    const names = [size, ...sizes].map(([width, height]) => `${width}x${height}`);
+    const select = this.find('size');
+    select.replaceChildren(
+      ...[...new Set(names)].map((name) => new Option(name.replace('x', ' \u00d7 '), name)),
+    );
+    this.find('sizes').hidden = select.length < 2;
+    select.addEventListener('change', () => this.page.resize(...select.value.split('x').map(Number)));
   }
 
   async listCameras() {

@@ -279,6 +279,7 @@ def describe(info: HostInfo, settings: ServerSettings) -> dict[str, Any]:
             "title": pipeline.title,
             "description": pipeline.description,
             "chunk": pipeline.chunk,
+            "draws_from": list(pipeline.draws_from),
         },
         "controls": [_control(c) for c in pipeline.controls],
         "presets": [
@@ -291,6 +292,7 @@ def describe(info: HostInfo, settings: ServerSettings) -> dict[str, Any]:
             for p in pipeline.presets
         ],
         "size": [settings.width, settings.height],
+        "sizes": [list(size) for size in pipeline.sizes],
         "fps": settings.fps,
         "bitrate": settings.video_bitrate(settings.width, settings.height),
         "device": {"name": info.device, "dtype": info.dtype, "threads": info.threads},

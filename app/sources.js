@@ -3,7 +3,7 @@
 // is wanted, `closeSound(track)` ends it, or it is in the stream; `echoes` says that hearing it here
 // would feed it back.
 
-export const KINDS = ['camera', 'screen', 'file', 'clip', 'pattern'];
+export const KINDS = ['camera', 'screen', 'file', 'clip', 'pattern', 'blank'];
 
 export async function open(kind, options, onEnd) {
   const source = await OPEN[kind](options);
@@ -26,7 +26,7 @@ export async function cameras() {
   return devices.filter((d) => d.kind === 'videoinput' && d.deviceId);
 }
 
-const OPEN = { camera, screen, file: fromFile, clip: fromClip, pattern };
+const OPEN = { camera, screen, file: fromFile, clip: fromClip, pattern, blank };
 
 async function camera({ width, height, fps, deviceId }) {
   demand('getUserMedia');
@@ -151,6 +151,18 @@ async function pattern({ width, height, fps }) {
     () => beeps.close(),
   );
   return { ...source, label: 'Test pattern', openSound: () => beeps.open() };
+}
+
+// Pictures for a model that draws from words alone: they only keep time. Never twice the same grey,
+// as a canvas that does not change sends nothing.
+async function blank({ width, height, fps }) {
+  let odd = 0;
+  const source = drawn(width, height, fps, (context) => {
+    odd = 1 - odd;
+    context.fillStyle = odd ? '#808080' : '#818181';
+    context.fillRect(0, 0, width, height);
+  });
+  return { ...source, label: 'Words alone' };
 }
 
 const BEEP_S = 0.1;

@@ -55,6 +55,8 @@ def wan_info(name: str, title: str, policy: WanPolicy, random: bool) -> Pipeline
         size_multiple=STRIDE,
         max_side=1280,
         efforts=EFFORTS,
+        draws_from=("video", "text", "image") if policy.source == "video" else ("text", "image"),
+        sizes=SIZES,
     )
 
 
