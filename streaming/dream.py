@@ -278,8 +278,9 @@ def build(context: PipelineContext) -> Dreaming:
         else:
             model = load_scene(context.device, context.dtype, given)
     except (AssetError, OSError) as error:
+        where = "" if given is None else f" at {given}"
         raise ConfigError(
-            f"{NAME} has no weights yet ({error}); train some with `python -m "
+            f"{NAME} has no weights{where}; train some with `python -m "
             "millrace.models.training.dream` and name the folder with --weights, or measure with "
             "--random-weights"
         ) from error
