@@ -68,6 +68,29 @@ def test_stream_batch_equals_one_level_after_another_with_the_large_autoencoder(
     assert apart(*results) < CLOSE
 
 
+def test_sinks_that_are_renewed_are_so_alike_in_both_orders_and_beside_others() -> None:
+    """A threshold that every frame falls below: each level of each stream decides for itself."""
+    policy = replace(POLICY, ring=replace(POLICY.ring, sink_threshold=0.97))
+    of = random_wan(replace(SIZES, dit=policy.spec(SIZES.dit)), "taehv", "cpu", torch.float64, 3)
+    frames = [clip(seed, 8) for seed in range(2)]
+    alone = []
+    for sequential in (True, False):
+        host = pipeline(of, sequential=sequential, policy=policy)
+        stream = host.open(SIZE)
+        alone.append(run(host, stream, frames[0], {0: wishes(steps=2)}))
+        shifts = stream.bank.lanes.state.ring.sink_shift
+        assert int(shifts[0].max()) > 0 and int(shifts[1].max()) > 0, "some were replaced"
+    assert apart(*alone) < CLOSE
+    host = pipeline(of, policy=policy)
+    streams = [host.open(SIZE) for _ in range(2)]
+    for index in range(8):
+        works = [
+            Work(s, index, f[index], wishes(steps=2)) for s, f in zip(streams, frames, strict=True)
+        ]
+        own = next(r for r in host.step(works) if r.stream is streams[0])
+        assert float((own.frames - alone[0][index].frames).abs().max()) < CLOSE
+
+
 def test_streams_in_one_batch_equal_each_alone(small: WanModel) -> None:
     """Also where their rows do not lie together, and where one begins later."""
     host = pipeline(small, streams=4)
