@@ -85,9 +85,7 @@ class Entrance:
         self._parts, self._mark = parts, mark
 
     def enter(self, bank: Bank, works: Sequence[Work]) -> None:
-        """Args:
-        works: of this bank, ordered by slot; those without frames are passed over.
-        """
+        """Bring in what is new of these, all of this bank and ordered by slot."""
         arrivals = [self._arrival(work, work.frames) for work in works if work.frames is not None]
         if not arrivals:
             return
