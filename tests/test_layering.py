@@ -27,6 +27,7 @@ USES_TORCH = {
     "calibrate",
     "clean_lanes",
     "diffusion",
+    "dream",
     "effort_report",
     "engine",
     "entrance",
