@@ -13,6 +13,7 @@ buffer is in its steady state.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -27,6 +28,8 @@ from .state import State, row_tensor
 
 Solver = Literal["euler", "renoise"]
 Swap = Literal["all", "entering"]
+Denoise = Callable[[Tensor, Tensor, Reading], Tensor]
+"""Latents, timesteps and prompt -> what `CausalDiT.forward_buffer` would answer."""
 
 
 def moving_buffer(
@@ -87,6 +90,7 @@ class MovingBuffer:
             predicts the flow, "renoise" for one that predicts the clean latent.
         swap: "all": a prompt counts at once for all chunks in flight (as in the paper; chunks that
             are nearly clean cannot follow). "entering": for chunks that enter from now on.
+        denoise: what runs in place of the network alone; its answer means what the spec says.
 
     Raises:
         ValueError: the model takes a condition, which a buffer has none of.
@@ -98,12 +102,14 @@ class MovingBuffer:
         schedule: Schedule,
         solver: Solver | None = None,
         swap: Swap = "all",
+        denoise: Denoise | None = None,
     ) -> None:
         if dit.spec.cond_channels:
             raise ValueError("this model wants live pictures as a condition; a buffer has none")
         flow = dit.spec.prediction == "flow"
         self.dit, self.schedule, self.swap = dit, schedule, swap
         self.solver: Solver = solver or ("euler" if flow else "renoise")
+        self._denoise: Denoise = denoise or dit.forward_buffer
         self._ladder = _Ladder(schedule, dit.patch_embedding.weight.device)
 
     @property
@@ -236,7 +242,7 @@ class MovingBuffer:
         place = ladder.table[which]  # [rows, N], level of each chunk, oldest first
         x = state.x[:, k:]
         told = torch.cat((self._told_reference(state), self._per_frame(ladder.told[place])), 1)
-        out = self.dit.forward_buffer(state.x, told, self._reading(state))[:, k:]
+        out = self._denoise(state.x, told, self._reading(state))[:, k:]
         now, after = (
             _over(self._per_frame(ladder.levels[index]), x) for index in (place, place + 1)
         )

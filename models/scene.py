@@ -17,9 +17,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .. import assets
+from .block import Reading
 from .buffer import moving_buffer
 from .dit import CausalDiT
-from .sigmas import Schedule
+from .sigmas import TRAIN_STEPS, Schedule
 from .specs import ConvStemSpec, DiTSpec, RingSpec
 from .words import STOP_WORDS, Vocabulary, split_words
 
@@ -93,6 +94,7 @@ class SceneModel(nn.Module):
     near: Tensor
     mean: Tensor
     spread: Tensor
+    scale: Tensor
 
     def __init__(self, spec: DiTSpec, vocabulary: Vocabulary) -> None:
         super().__init__()
@@ -109,6 +111,7 @@ class SceneModel(nn.Module):
         self.register_buffer("near", torch.tensor(pairs, dtype=torch.int64).view(-1, 2))
         self.register_buffer("mean", torch.zeros(spec.in_channels))
         self.register_buffer("spread", torch.ones(spec.in_channels))
+        self.register_buffer("scale", torch.ones(spec.in_channels))
 
     # -- words ----------------------------------------------------------------------------------
 
@@ -152,6 +155,7 @@ class SceneModel(nn.Module):
         spread = spread * (deviation / spread).max()
         self.mean.copy_(mean)
         self.spread.copy_(spread)
+        self.scale.copy_(deviation.clamp(min=1e-3) / spread)
 
     def measured(self, latents: Tensor) -> Tensor:
         """The autoencoder's latents [..., channels, h, w] as the transformer wants them."""
@@ -160,6 +164,34 @@ class SceneModel(nn.Module):
     def unmeasured(self, latents: Tensor) -> Tensor:
         """The way back of `measured`."""
         return latents * self.spread[:, None, None] + self.mean[:, None, None]
+
+    # -- running --------------------------------------------------------------------------------
+
+    def denoise(self, x: Tensor, t: Tensor, prompt: Reading) -> Tensor:
+        """The clean latents that noisy ones stand for.
+
+        The transformer only says what is missing from the best linear guess of each value, in units
+        of how much that is (preconditioning, Karras et al. 2022, arXiv 2206.00364, table 1, here
+        for x = (1 - s) clean + s noise). Averages need not be learned, only what they hide.
+
+        Args:
+            x: [rows, frames, channels, h, w], measured latents under noise.
+            t: [rows, frames], timesteps 0..1000.
+            prompt: from `dit.read`.
+        """
+        skip, rest, inner = (part.to(x.dtype) for part in self.shares(t))
+        return skip * x + rest * self.dit.forward_buffer(inner * x, t, prompt)
+
+    def shares(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the linear guess is of x, what it leaves, and what brings x to unit variance:
+        [rows, frames, channels, 1, 1] each."""
+        noise = (t / TRAIN_STEPS)[..., None]
+        clean = (1 - noise) * self.scale
+        variance = clean.square() + noise.square()
+        skip = clean * self.scale / variance
+        rest = noise * self.scale * variance.rsqrt()
+        skip, rest, inner = (part[..., None, None] for part in (skip, rest, variance.rsqrt()))
+        return skip, rest, inner
 
 
 def vocabulary_of(words: Sequence[str]) -> Vocabulary:

@@ -99,7 +99,9 @@ class Dreaming:
     ) -> None:
         self.model, self.autoencoder, self.streams = model, autoencoder, streams
         # Euler's way through the levels, whatever the model predicts: it has not been distilled.
-        self.buffer = MovingBuffer(model.dit, scene_schedule(steps), "euler", "entering")
+        self.buffer = MovingBuffer(
+            model.dit, scene_schedule(steps), "euler", "entering", model.denoise
+        )
         self.info = dream_info(random)
         self.banks: dict[Size, Bank] = {}
 

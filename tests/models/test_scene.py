@@ -59,3 +59,24 @@ def test_random_weights_are_those_of_their_seed() -> None:
     for a, b in zip(one.parameters(), two.parameters(), strict=True):
         assert torch.equal(a, b)
     assert sum(p.numel() for p in one.parameters()) < 12e6
+
+
+def test_the_linear_guess_is_the_best_one() -> None:
+    """Without the network the answer is the regression of clean values on noisy ones."""
+    model = small_scene()
+    model.set_measure(torch.zeros(48), torch.linspace(3.0, 0.1, 48))
+    clean = torch.randn(400, 3, 48, 4, 4) * model.scale[:, None, None]
+    noise = torch.randn(clean.shape)
+    t = torch.tensor([100.0, 500.0, 900.0]).expand(400, 3)
+    x = clean.lerp(noise, (t / 1000)[..., None, None, None])
+    skip, rest, inner = model.shares(t)
+    assert torch.allclose((inner * x).std((0, 3, 4)), torch.ones(3, 48), atol=0.05)
+    best = (x * clean).sum((0, 3, 4)) / x.square().sum((0, 3, 4))
+    assert torch.allclose(skip[0, :, :, 0, 0], best, atol=0.05)
+    left = (clean - skip * x).std((0, 3, 4))
+    assert torch.allclose(rest[0, :, :, 0, 0] / left, torch.ones(3, 48), atol=0.05)
+    with torch.no_grad():
+        for parameter in model.dit.parameters():
+            parameter.zero_()
+    reading = model.dit.read(model.context(model.tokens(["fire"] * 2)))
+    torch.testing.assert_close(model.denoise(x[:2], t[:2], reading), (skip * x)[:2])

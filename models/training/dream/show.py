@@ -38,7 +38,7 @@ def dream(
     side: int = 128,
 ) -> Tensor:
     """[prompts, pictures or a few more, 3, side, side] in 0..1."""
-    buffer = MovingBuffer(model.dit, scene_schedule(micro_steps), "euler")
+    buffer = MovingBuffer(model.dit, scene_schedule(micro_steps), "euler", denoise=model.denoise)
     kind = model.word.weight.dtype
     state = buffer.init_state(len(prompts), side // 8, side // 8, dtype=kind)
     memory = autoencoder.init_state(len(prompts), side, side)
