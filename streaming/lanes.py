@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -23,6 +24,10 @@ from .prompts import Mixtures, Prompt
 
 GoOn = Callable[[int, int], bool]
 """(slot, passes done) -> whether its chunk goes on to the next level."""
+
+
+BROUGHT = 256
+"""Combinations of row numbers that are kept on the device."""
 
 
 def always(slot: int, passes: int) -> bool:
@@ -122,6 +127,7 @@ class Lanes:
         self.flights: list[Entry | None] = [None] * rows
         self.recent: list[tuple[int, int]] = [(-1, -1)] * rows
         self.noises: dict[tuple[int, int, int], Tensor] = {}
+        self._brought: dict[tuple[int, ...], Tensor] = {}
         self._early: list[Finished] = []
         self._mixtures = Mixtures(dit)
         self._tell = passed
@@ -241,7 +247,7 @@ class Lanes:
 
     def _forward(self, rows: list[int], entries: Sequence[Entry], commit: bool = True) -> Tensor:
         """The model over some rows, their chunks then past; clean latents [rows, c, C, h, w]."""
-        index, frames = torch.tensor(rows, device=self.x.device), entries[0].frames
+        index, frames = self._numbers(tuple(rows)), entries[0].frames
         x, cond, t = (part.index_select(0, index) for part in (self._x, self._cond, self.t))
         x, cond = (part[:, :frames].permute(0, 1, 4, 2, 3) for part in (x, cond))
         t = t[:, :frames]
@@ -258,8 +264,7 @@ class Lanes:
         return clean
 
     def _commit(self, rows: list[int], frames: int) -> None:
-        index = torch.tensor(rows, device=self.x.device)
-        self.state.ring.commit(None, frames, rows=index)
+        self.state.ring.commit(None, frames, rows=self._numbers(tuple(rows)))
 
     def _clean(self, output: Tensor, x: Tensor, t: Tensor) -> Tensor:
         if self.dit.spec.prediction == "flow" and output.dtype != torch.float64:
@@ -273,7 +278,17 @@ class Lanes:
         policy = self.dit.spec.ring
         most = policy.sinks + policy.window
         pasts = [most if entry.past is None else entry.past for entry in entries]
-        return torch.tensor(pasts, device=self.x.device)
+        return self._numbers(tuple(pasts))
+
+    def _numbers(self, numbers: tuple[int, ...]) -> Tensor:
+        """Whole numbers on the device. Few combinations come again and again, and bringing one
+        there would wait for all that the device has to do."""
+        if numbers not in self._brought:
+            if len(self._brought) >= BROUGHT:
+                self._brought.pop(next(iter(self._brought)))
+            with torch.inference_mode(False):
+                self._brought[numbers] = torch.tensor(numbers, device=self.x.device)
+        return self._brought[numbers]
 
     def _move_on(self, row: int, clean: Tensor, stays: Stays) -> Finished | None:
         entry = self.flights[row]
@@ -314,7 +329,10 @@ class Lanes:
             if len(self.noises) >= 2 * len(self.flights):
                 self.noises.pop(next(iter(self.noises)))
             shape = tuple(entry.cond.shape)
-            noise = gaussian_noise(*key, shape, self.x.device, torch.float32)
+            # Filled in on the device; a number that is brought there makes the host wait.
+            full = partial(torch.full, (), dtype=torch.int64, device=self.x.device)
+            seed, index, step = (full(fill_value=word) for word in key)
+            noise = gaussian_noise(seed, index, step, shape, self.x.device, torch.float32)
             self.noises[key] = noise.contiguous(memory_format=torch.channels_last)
         return self.noises[key]
 
