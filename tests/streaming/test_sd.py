@@ -443,6 +443,7 @@ def stylize(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=250)
 
 
+@pytest.mark.slow
 def test_the_public_command_stylises_a_clip(folder: Path, tmp_path: Path) -> None:
     source, target = clip_file(tmp_path / "in.mkv"), tmp_path / "out.mkv"
     lora = write_lora(tmp_path / "style.safetensors")
@@ -457,6 +458,7 @@ def test_the_public_command_stylises_a_clip(folder: Path, tmp_path: Path) -> Non
         assert sum(1 for _ in container.decode(video=0)) == 12
 
 
+@pytest.mark.slow
 def test_the_public_command_says_what_is_wrong(folder: Path, tmp_path: Path) -> None:
     source, target = clip_file(tmp_path / "in.mkv"), tmp_path / "out.mkv"
     lora = write_lora(tmp_path / "style.safetensors", layers=("elsewhere",))
