@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -62,15 +63,36 @@ class Averaged:
 StepFunction = Callable[[torch.Generator, int], Losses]
 
 
-def train(module: nn.Module, step_losses: StepFunction, plan: Plan, folder: Path) -> nn.Module:
+class Optimiser(Protocol):
+    """What of `torch.optim.Optimizer` a training uses."""
+
+    param_groups: list[dict[str, Any]]
+
+    def zero_grad(self, set_to_none: bool = True) -> None: ...
+
+    def step(self) -> Any: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
+
+
+def train(
+    module: nn.Module,
+    step_losses: StepFunction,
+    plan: Plan,
+    folder: Path,
+    optimiser: Optimiser | None = None,
+) -> nn.Module:
     """Run `plan` from the last checkpoint in `folder`, if any, and load the averaged weights.
 
     `step_losses(generator, step)` draws its own data from the generator, which is seeded from the
-    plan's seed and the step, so that a resumed run sees what an unbroken one would.
+    plan's seed and the step, so that a resumed run sees what an unbroken one would. None for an
+    `optimiser` is AdamW.
     """
     folder.mkdir(parents=True, exist_ok=True)
     device = next(module.parameters()).device
-    optimiser = _optimiser(module, plan)
+    optimiser = optimiser or _adam(module, plan)
     average = Averaged(module, plan.average)
     first = _resume(folder, module, optimiser, average)
     generator = torch.Generator(device=device)
@@ -99,7 +121,7 @@ def train(module: nn.Module, step_losses: StepFunction, plan: Plan, folder: Path
     return module
 
 
-def _optimiser(module: nn.Module, plan: Plan) -> torch.optim.Optimizer:
+def _adam(module: nn.Module, plan: Plan) -> torch.optim.Optimizer:
     """Matrices decay; biases, gains and other vectors do not."""
     groups = [
         {
@@ -114,7 +136,7 @@ def _optimiser(module: nn.Module, plan: Plan) -> torch.optim.Optimizer:
 def _save(
     folder: Path,
     module: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    optimiser: Optimiser,
     average: Averaged,
     step: int,
     plan: Plan,
@@ -131,9 +153,7 @@ def _save(
     os.replace(part, folder / "last.pt")
 
 
-def _resume(
-    folder: Path, module: nn.Module, optimiser: torch.optim.Optimizer, average: Averaged
-) -> int:
+def _resume(folder: Path, module: nn.Module, optimiser: Optimiser, average: Averaged) -> int:
     path = folder / "last.pt"
     if not path.exists():
         return 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from ...scene import SHIFT, SceneModel
 from ..initial import init_loud
 from ..loop import Losses
 from ..scenes import Dice
+from ..vl.optimiser import Muon
 from .cache import FRAMES, Cache
 from .world import prompt
 
@@ -107,6 +109,27 @@ class StepLosses:
             result.append((1 - time).repeat_interleave(size))
         plain = torch.stack(result)
         return SHIFT * plain / (1 + (SHIFT - 1) * plain)
+
+
+class Steps:
+    """Muon as `loop.train` wants an optimiser: it takes its rate from `param_groups`."""
+
+    def __init__(self, module: nn.Module, lr: float) -> None:
+        self._muon, self._lr = Muon(module, lr), lr
+        self.param_groups: list[dict[str, Any]] = [{"lr": lr}]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        self._muon.zero_grad(set_to_none)
+
+    def step(self) -> None:
+        self._muon.set_rate(self.param_groups[0]["lr"] / self._lr)
+        self._muon.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._muon.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._muon.load_state_dict(state_dict)
 
 
 def _pick(generator: torch.Generator, count: int) -> int:

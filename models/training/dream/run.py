@@ -14,7 +14,7 @@ from ...tiny import load_tiny
 from ..loop import Plan, averaged, train
 from ..manifest import record
 from .cache import Cache, write
-from .learn import Recipe, StepLosses, init_scene
+from .learn import Recipe, StepLosses, Steps, init_scene
 from .show import PROMPTS, dream, save_sheet
 from .world import words
 
@@ -48,7 +48,7 @@ def learn(options: argparse.Namespace, autoencoder: PatchAutoencoder) -> None:
         steps=options.steps, lr=options.lr, warmup=100, decay=0.4, seed=options.seed, save_every=200
     )
     losses = StepLosses(model, cache, Recipe(clips=options.clips), watch)
-    train(model, losses, plan, folder / "scene")
+    train(model, losses, plan, folder / "scene", Steps(model, plan.lr))
 
 
 def trained(options: argparse.Namespace) -> SceneModel:
@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=4000, help="clips to render (clips)")
     parser.add_argument("--steps", type=int, default=12_000, help="steps in all (train)")
     parser.add_argument("--clips", type=int, default=8, help="clips a step (train)")
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--look-every", type=int, default=500, help="steps between sheets (train)")
     parser.add_argument("--prompts", nargs="*", help="what to make (show)")
     parser.add_argument("--pictures", type=int, default=16, help="of each prompt (show)")
