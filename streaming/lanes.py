@@ -12,22 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from ..kernels import gaussian_noise
 from ..models.dit import CausalDiT
+from .brought import Noises, Numbers
 from .levels import Levels
 from .prompts import Mixtures, Prompt
 
 GoOn = Callable[[int, int], bool]
 """(slot, passes done) -> whether its chunk goes on to the next level."""
-
-
-BROUGHT = 256
-"""Combinations of row numbers that are kept on the device."""
 
 
 def always(slot: int, passes: int) -> bool:
@@ -126,8 +121,8 @@ class Lanes:
         self.t = torch.zeros(rows, frames, device=weight.device)
         self.flights: list[Entry | None] = [None] * rows
         self.recent: list[tuple[int, int]] = [(-1, -1)] * rows
-        self.noises: dict[tuple[int, int, int], Tensor] = {}
-        self._brought: dict[tuple[int, ...], Tensor] = {}
+        self.noises = Noises(2 * rows, weight.device)
+        self._numbers = Numbers(weight.device)
         self._early: list[Finished] = []
         self._mixtures = Mixtures(dit)
         self._tell = passed
@@ -247,7 +242,7 @@ class Lanes:
 
     def _forward(self, rows: list[int], entries: Sequence[Entry], commit: bool = True) -> Tensor:
         """The model over some rows, their chunks then past; clean latents [rows, c, C, h, w]."""
-        index, frames = self._numbers(tuple(rows)), entries[0].frames
+        index, frames = self._numbers.of(tuple(rows)), entries[0].frames
         x, cond, t = (part.index_select(0, index) for part in (self._x, self._cond, self.t))
         x, cond = (part[:, :frames].permute(0, 1, 4, 2, 3) for part in (x, cond))
         t = t[:, :frames]
@@ -264,7 +259,7 @@ class Lanes:
         return clean
 
     def _commit(self, rows: list[int], frames: int) -> None:
-        self.state.ring.commit(None, frames, rows=self._numbers(tuple(rows)))
+        self.state.ring.commit(None, frames, rows=self._numbers.of(tuple(rows)))
 
     def _clean(self, output: Tensor, x: Tensor, t: Tensor) -> Tensor:
         if self.dit.spec.prediction == "flow" and output.dtype != torch.float64:
@@ -278,17 +273,7 @@ class Lanes:
         policy = self.dit.spec.ring
         most = policy.sinks + policy.window
         pasts = [most if entry.past is None else entry.past for entry in entries]
-        return self._numbers(tuple(pasts))
-
-    def _numbers(self, numbers: tuple[int, ...]) -> Tensor:
-        """Whole numbers on the device. Few combinations come again and again, and bringing one
-        there would wait for all that the device has to do."""
-        if numbers not in self._brought:
-            if len(self._brought) >= BROUGHT:
-                self._brought.pop(next(iter(self._brought)))
-            with torch.inference_mode(False):
-                self._brought[numbers] = torch.tensor(numbers, device=self.x.device)
-        return self._brought[numbers]
+        return self._numbers.of(tuple(pasts))
 
     def _move_on(self, row: int, clean: Tensor, stays: Stays) -> Finished | None:
         entry = self.flights[row]
@@ -322,19 +307,8 @@ class Lanes:
         ring.frames[row] -= frames
 
     def _noise(self, entry: Entry, level: int) -> Tensor:
-        key = (entry.seed, entry.index if self.fresh_noise else 0, level)
-        if key not in self.noises:
-            # Noise that does not change from chunk to chunk is worth keeping: it takes longer to
-            # make than a transformer block.
-            if len(self.noises) >= 2 * len(self.flights):
-                self.noises.pop(next(iter(self.noises)))
-            shape = tuple(entry.cond.shape)
-            # Filled in on the device; a number that is brought there makes the host wait.
-            full = partial(torch.full, (), dtype=torch.int64, device=self.x.device)
-            seed, index, step = (full(fill_value=word) for word in key)
-            noise = gaussian_noise(seed, index, step, shape, self.x.device, torch.float32)
-            self.noises[key] = noise.contiguous(memory_format=torch.channels_last)
-        return self.noises[key]
+        chunk = entry.index if self.fresh_noise else 0
+        return self.noises.of((entry.seed, chunk, level), tuple(entry.cond.shape))
 
     def _mask(self, rows: range) -> Tensor:
         mask = torch.zeros(len(self.flights), dtype=torch.bool, device=self.x.device)

@@ -23,6 +23,7 @@ USES_TORCH = {
     "banks",
     "batch",
     "books",
+    "brought",
     "build_report",
     "calibrate",
     "clean_lanes",
