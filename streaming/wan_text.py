@@ -66,6 +66,7 @@ class WanWish:
     notes: dict[str, object] = field(default_factory=dict)
     _wanted: str | None = None
     _underway: Any = None
+    _read_for: int = 0
     _goal: str | None = None
     _begin: Mixture = field(default_factory=dict)
     _now: Mixture = field(default_factory=dict)
@@ -95,7 +96,14 @@ class WanWish:
             self._wanted = text
             # The first one at once: there is nothing to draw without it.
             self._underway = reader.begin(text) if self._now else None
-        if self._underway is not None and reader.advance(self._underway, BLOCKS):
+            self._read_for = 0
+        if self._underway is not None:
+            self._read_for += 1
+            self._read_on(1)
+
+    def _read_on(self, chunks: int) -> None:
+        """What is read in so many chunks."""
+        if self._conditioner.reader.advance(self._underway, BLOCKS * chunks):
             self._underway = None
 
     def _renew(self) -> None:
@@ -115,11 +123,19 @@ class WanWish:
     def facts(self) -> Any:
         if self._goal is None:
             return None
-        return [self._goal, self._begin, self._now, self._done, self._chunks]
+        # What is read by now stays here, and is read again there.
+        reading = [self._wanted, self._read_for] if self._underway is not None else None
+        return [self._goal, self._begin, self._now, self._done, self._chunks, reading]
 
     def recall(self, facts: Any) -> None:
         if facts is not None:
-            self._goal, self._begin, self._now, self._done, self._chunks = facts
+            self._goal, self._begin, self._now, self._done, self._chunks, reading = facts
+            self._wanted = self._goal
+            if reading is not None:
+                self._wanted, self._read_for = reading
+                self._underway = self._conditioner.reader.begin(self._wanted)
+                if self._underway is not None:
+                    self._read_on(self._read_for)
             self._renew()
 
 

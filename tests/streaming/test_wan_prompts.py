@@ -223,12 +223,16 @@ def test_a_transition_goes_on_while_the_next_prompt_is_read() -> None:
         mixed = (1 - share) * embed(BEFORE) + share * embed(AFTER)
         torch.testing.assert_close(context(wish), mixed)
         assert "prompt_waits" in wish.notes
-    moved = WanPrompts(reader).wish()
+    moved = WanPrompts(Slow(BEFORE, AFTER)).wish()
     moved.recall(wish.facts())
-    for _ in range(5):  # read anew where it has moved to
-        assert torch.equal(context(moved), embed(AFTER))
-        moved.heed(wishes(prompt="a cat", transition=1))
-    assert torch.equal(context(moved), embed("a cat"))
+    assert moved.notes == wish.notes
+    asked = wishes(prompt="a cat", transition=2)
+    for share in (0.5, 1.0, 1.0):  # the last part of the reading, then the transition
+        for one in (wish, moved):
+            one.heed(asked)
+            mixed = (1 - share) * embed(AFTER) + share * embed("a cat")
+            torch.testing.assert_close(context(one), mixed)
+        assert moved.notes == wish.notes
 
 
 def test_pictures_change_with_the_prompt(small: WanModel) -> None:
