@@ -9,6 +9,25 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class VisionStemSpec:
+    """Convolutions in the place of the tower's patch embedding: each stage halves the picture.
+
+    Shapes, and what changed between two pictures, are learnt from far fewer examples so.
+
+    Attributes:
+        widths: channels of the stages; the last is the tower's `dim`.
+        blocks: residual blocks after each.
+    """
+
+    widths: tuple[int, ...]
+    blocks: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.widths) != len(self.blocks):
+            raise ValueError(f"{len(self.widths)} widths of stages, {len(self.blocks)} of blocks")
+
+
+@dataclass(frozen=True, slots=True)
 class VisionSpec:
     """Dimensions of a `VisionTower`.
 
@@ -25,6 +44,7 @@ class VisionSpec:
         per_second: grids of a second of live video; each spans 1 / per_second seconds.
         carried: how many of the `frames` of a grid are the newest ones of the time before its turn
             (0 for the released sizes): looks overlap by these.
+        stem: convolutions instead of the patch embedding, or None for the released architecture.
     """
 
     dim: int
@@ -43,12 +63,18 @@ class VisionSpec:
     max_pixels: int
     per_second: float
     carried: int = 0
+    stem: VisionStemSpec | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.carried < self.frames:
             raise ValueError(
                 f"carried {self.carried} must be 0 .. {self.frames - 1}: a turn shows new frames"
             )
+        if self.stem and (self.stem.widths[-1], 2 ** len(self.stem.widths)) != (
+            self.dim,
+            self.patch,
+        ):
+            raise ValueError(f"stages {self.stem.widths} do not end at {self.dim} x {self.patch}")
 
     @property
     def factor(self) -> int:
@@ -112,21 +138,23 @@ _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 TINY_VL = VLSpec(
     name="tiny",
     vision=VisionSpec(
-        dim=96,
-        ffn_dim=288,
-        heads=4,
-        layers=4,
-        patch=8,
-        frames=2,
-        merge=4,
+        dim=192,
+        ffn_dim=384,
+        heads=6,
+        layers=1,
+        patch=16,
+        frames=4,
+        merge=2,
         window=64,
-        full_layers=(1, 3),
+        full_layers=(0,),
         out_dim=192,
         mean=(0.5, 0.5, 0.5),
         std=(0.25, 0.25, 0.25),
         min_pixels=96 * 96,
         max_pixels=128 * 128,
         per_second=1.0,
+        carried=2,
+        stem=VisionStemSpec(widths=(32, 48, 96, 192), blocks=(0, 1, 1, 1)),
     ),
     text=TextSpec(
         dim=192,

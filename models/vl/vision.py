@@ -1,4 +1,5 @@
 """The vision tower of Qwen2.5-VL: patches, windowed attention, merging (arXiv 2502.13923, 2.1.1).
+With a stem of convolutions in the place of the patches, it is the embedded model's.
 
 Parameter names and the function computed are those of the released weights. Windows run as batches
 of equal ones, at most four kinds of them however large the picture is.
@@ -18,9 +19,11 @@ from ...kernels import attention
 from ..layers import Linear, RMSNorm
 from .gated import GatedMLP
 from .rotary import picture_angles, rotate, table, wide
-from .specs import VisionSpec
+from .specs import VisionSpec, VisionStemSpec
 
 _EPS = 1e-6
+_LOUDER = 2.0
+"""By how much what changes is made louder than what stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,55 @@ class PatchEmbed(nn.Module):
     def forward(self, patches: Tensor) -> Tensor:
         """[..., 3 * frames * patch * patch] -> [..., dim]; patches do not overlap."""
         return functional.linear(patches, self.proj.weight.flatten(1))
+
+
+class StemBlock(nn.Module):
+    """Two convolutions beside the identity; a new block changes nothing."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(functional.relu(self.conv1(x)))
+
+
+class VisionStem(nn.Module):
+    """Pictures of a grid to a vector for each patch, by convolutions.
+
+    They are given what changed from picture to picture as well, and where in the picture they are:
+    attention over patches knows distances alone.
+    """
+
+    def __init__(self, spec: VisionSpec, stem: VisionStemSpec) -> None:
+        super().__init__()
+        first = 3 * (2 * spec.frames - 1) + 2
+        widths = (first, *stem.widths[:-1])
+        self.down = nn.ModuleList(
+            nn.Conv2d(a, b, 3, stride=2, padding=1)
+            for a, b in zip(widths, stem.widths, strict=True)
+        )
+        self.blocks = nn.ModuleList(
+            nn.Sequential(*(StemBlock(width) for _ in range(count)))
+            for width, count in zip(stem.widths, stem.blocks, strict=True)
+        )
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Normalised pictures [n, frames, 3, H, W] -> [n, rows * columns, dim], row-major."""
+        changes = _LOUDER * (pictures[:, 1:] - pictures[:, :-1])
+        height, width = pictures.shape[-2:]
+        y = torch.linspace(-1, 1, height, dtype=pictures.dtype, device=pictures.device)
+        x = torch.linspace(-1, 1, width, dtype=pictures.dtype, device=pictures.device)
+        room = (len(pictures), 1, height, width)
+        places = y[:, None].expand(room), x.expand(room)
+        out = torch.cat((pictures.flatten(1, 2), changes.flatten(1, 2), *places), 1)
+        out = out.contiguous(memory_format=torch.channels_last)
+        for down, blocks in zip(self.down, self.blocks, strict=True):
+            out = blocks(functional.relu(down(out)))
+        return out.flatten(2).transpose(1, 2)
 
 
 class VisionAttention(nn.Module):
@@ -143,7 +195,10 @@ class VisionTower(nn.Module):
     def __init__(self, spec: VisionSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.patch_embed = PatchEmbed(spec)
+        if spec.stem is None:
+            self.patch_embed = PatchEmbed(spec)
+        else:
+            self.stem = VisionStem(spec, spec.stem)
         self.blocks = nn.ModuleList(VisionBlock(spec) for _ in range(spec.layers))
         self.merger = PatchMerger(spec)
 
@@ -167,20 +222,23 @@ class VisionTower(nn.Module):
                 f"{spec.frames} x 3 x multiples of {spec.factor}"
             )
         grid = height // spec.factor, width // spec.factor
-        weight = self.patch_embed.proj.weight
+        weight = self.merger.ln_q.weight
         tiles = tiling(spec, grid, wide(weight.dtype), weight.device)
-        x = self.patch_embed(self._patches(pictures.to(weight.dtype)))[:, tiles.order]
+        normal = self._normal(pictures.to(weight.dtype))
+        embed = self._patches(normal) if spec.stem is None else self.stem(normal)
+        x = embed[:, tiles.order]
         whole = ((1, x.shape[1]),)
         for index, block in enumerate(self.blocks):
             x = block(x, tiles.turn, whole if index in spec.full_layers else tiles.kinds)
         return self.merger(x)[:, tiles.back], (1, *grid)
 
-    def _patches(self, pictures: Tensor) -> Tensor:
-        """[n, frames, 3, H, W] -> [n, patches, 3 * frames * patch * patch], normalised."""
+    def _normal(self, pictures: Tensor) -> Tensor:
         mean = pictures.new_tensor(self.spec.mean)[:, None, None]
-        scale = 1 / pictures.new_tensor(self.spec.std)[:, None, None]
-        normal = (pictures - mean) * scale
+        return (pictures - mean) * (1 / pictures.new_tensor(self.spec.std)[:, None, None])
+
+    def _patches(self, normal: Tensor) -> Tensor:
+        """[n, frames, 3, H, W] -> [n, patches, dim]."""
         size = self.spec.patch
         tiles = normal.unflatten(-1, (-1, size)).unflatten(-3, (-1, size))
         # [n, frames, 3, rows, size, columns, size] -> patches of (channel, frame, y, x)
-        return tiles.permute(0, 3, 5, 2, 1, 4, 6).flatten(3).flatten(1, 2)
+        return self.patch_embed(tiles.permute(0, 3, 5, 2, 1, 4, 6).flatten(3).flatten(1, 2))

@@ -17,11 +17,12 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from ...models.training.vl.asking import HAPPENED, about, choose
+from ...models.training.vl.asking import about
 from ...models.training.vl.evaluate import load
-from ...models.training.vl.forks import MOST_TOLD, asked_turns
 from ...models.training.vl.meaning import same
 from ...models.training.vl.measures import Sheet, lag_name
+from ...models.training.vl.phrases import HAPPENED, choose
+from ...models.training.vl.remembered import MOST_TOLD, asked_turns
 from ...models.training.vl.story import Taste, tell
 from ...models.training.vl.telling import caption
 from ...models.training.vl.truth import Turn, timeline

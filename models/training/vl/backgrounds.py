@@ -79,20 +79,39 @@ def sample(source: Array, y: Array, x: Array) -> Array:
     return np.asarray(rows[:, x0] * (1 - fx) + rows[:, x0 + 1] * fx)
 
 
-def photo_piece(rng: np.random.Generator, name: str, height: int, width: int) -> Array:
-    """A random cut of a photograph, at a scale of its own, perhaps mirrored and tinted."""
+def photo_piece(
+    rng: np.random.Generator, name: str, height: int, width: int, vary: bool = False
+) -> Array:
+    """A random cut of a photograph, at a scale of its own, perhaps mirrored and tinted; with
+    `vary` also upside down, its colours swapped, its contrast changed: there are few."""
     levels = photo(name)
     level = levels[int(rng.integers(len(levels)))]
+    if vary and rng.random() < 0.3:
+        level = np.rot90(level)
     room = min(level.shape[0] / height, level.shape[1] / width)
-    scale = min(room, rng.uniform(0.6, 1.3))
+    scale = min(room, np.exp(rng.uniform(-1.2, 0.7)) if vary else rng.uniform(0.6, 1.3))
     h, w = int(height * scale), int(width * scale)
     top = int(rng.integers(level.shape[0] - h + 1))
     left = int(rng.integers(level.shape[1] - w + 1))
     piece = _resize(level[top : top + h, left : left + w], height, width)
     if rng.random() < 0.5:
         piece = piece[:, ::-1]
+    if vary:
+        piece = piece[::-1] if rng.random() < 0.3 else piece
+        piece = piece[..., rng.permutation(3)] if rng.random() < 0.5 else piece
+        piece = piece ** np.float32(rng.uniform(0.6, 1.6))
     tint = rng.uniform(0.8, 1.2, 3) if rng.random() < 0.5 else np.ones(3)
     return np.ascontiguousarray(np.clip(piece * tint.astype(np.float32), 0, 1))
+
+
+def _blended(rng: np.random.Generator, canvas: Array, names: list[str]) -> Array:
+    """With another photograph, in patches: so that a few make many."""
+    height, width = canvas.shape[:2]
+    other = photo_piece(rng, names[int(rng.integers(len(names)))], height, width, True)
+    cell = int(rng.integers(24, 80))
+    coarse = rng.standard_normal((height // cell + 2, width // cell + 2, 1)).astype(np.float32)
+    share = np.clip(0.5 + 2 * _resize(coarse, height, width), 0, 1)
+    return np.ascontiguousarray(canvas + (other - canvas) * share, dtype=np.float32)
 
 
 def _noise(rng: np.random.Generator, base: Array, height: int, width: int) -> Array:
@@ -109,7 +128,9 @@ def make(rng: np.random.Generator, size: tuple[int, int], kind: str, heldout: bo
     height, width = (int(side * (1 + 2 * MARGIN)) for side in size)
     if kind == "photo":
         names = photo_names(heldout)
-        canvas = photo_piece(rng, names[int(rng.integers(len(names)))], height, width)
+        canvas = photo_piece(rng, names[int(rng.integers(len(names)))], height, width, not heldout)
+        if not heldout and rng.random() < 0.25:
+            canvas = _blended(rng, canvas, names)
         return Background(kind, dominant(canvas[::4, ::4]), canvas)
     names = list(GROUNDS)
     name = names[int(rng.integers(len(names)))]

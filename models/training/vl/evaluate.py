@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,50 +22,63 @@ from ...vl.model import VLModel
 from ...vl.spans import find_span
 from ...vl.specs import TINY_VL
 from ...vl.tiny_vl import load_tiny_vl
-from .asking import HAPPENED, about, choose
-from .forks import asked_turns
+from .asking import about
 from .meaning import same
 from .measures import Sheet, lag_name
-from .player import Player, Seat, Show, load_show
+from .phrases import HAPPENED, choose
+from .player import SPEAK, Player, Seat, Show, load_show
+from .remembered import asked_turns
+from .report import Results, joined, report
 from .story import Taste, tell
 from .telling import caption
 from .waiting import Condition, condition
 
-FIRE, REARM = 1.0, -1.0
+FIRE, REARM = 1.0, 0.0
 """Log-odds at which an alert fires, and at which it is armed again."""
 REPORT = "tiny_vl_report"
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Streams of one length: how many, how many alerts each, how often questions are asked."""
+    """Streams of one length: how many, how many alerts each, how often questions are asked (0 for
+    never), and the seed of the first."""
 
     seconds: int
     streams: int
     alerts: int
     every: int
+    seed: int = 500_000_000
 
 
-RUNS = (Run(60, 16, 4, 2), Run(300, 6, 3, 6), Run(1800, 2, 2, 12))
+RUNS = (Run(60, 16, 8, 2), Run(300, 6, 3, 6), Run(1800, 2, 2, 12))
 Question = tuple[Seat, str, float, tuple[float, float] | None]
 
 
 @dataclass(slots=True)
-class _Watch:
-    """A standing alert of a seat."""
+class Watch:
+    """A standing alert of a seat, and its log-odds at each turn."""
 
     seat: Seat
     waited: Condition
-    armed: bool = True
-    fired: list[int] | None = None
+    odds: list[float] = field(default_factory=list)
 
-    def hear(self, odds: float, number: int) -> None:
-        self.fired = self.fired or []
-        if odds <= REARM:
-            self.armed = True
-        elif odds >= FIRE and self.armed:
-            self.armed = False
-            self.fired.append(number)
+    def score(self, sheet: Sheet, fire: float, rearm: float) -> None:
+        """Onto a sheet, with these thresholds."""
+        turns = self.seat.show.turns
+        holds = [self.waited.holds(turns, n) for n in range(len(turns))]
+        sheet.alert(turns, holds, fired(self.odds, fire, rearm))
+
+
+def fired(odds: Sequence[float], fire: float, rearm: float) -> list[int]:
+    """Turns at which an alert fires: on the rising edge, and again after it was false."""
+    found, armed = [], True
+    for number, value in enumerate(odds):
+        if value <= rearm:
+            armed = True
+        elif value >= fire and armed:
+            armed = False
+            found.append(number)
+    return found
 
 
 def _past_lag(rng: np.random.Generator, number: int) -> int:
@@ -76,41 +89,41 @@ def _past_lag(rng: np.random.Generator, number: int) -> int:
 class Examiner:
     """Plays the streams of one length under one policy and fills a sheet."""
 
-    def __init__(self, model: VLModel, policy: str, shows: Sequence[Show], run: Run) -> None:
-        self.player, self.run = Player(model, policy, shows), run
+    def __init__(
+        self, model: VLModel, policy: str, shows: Sequence[Show], run: Run, speak: float = SPEAK
+    ) -> None:
+        self.player, self.run = Player(model, policy, shows, speak), run
         self.sheet = Sheet()
         self.rng = np.random.default_rng(run.seconds)
         self.truths = [[caption(t, n == 0) for n, t in enumerate(show.turns)] for show in shows]
-        self.watches: list[_Watch] = []
+        self.watches: list[Watch] = []
         for seat in self.player.seats:
             found: list[Condition] = []
             while len(found) < run.alerts:
                 waited = condition(self.rng, seat.show.turns)
                 if waited is not None and waited.kind != "any":
                     found.append(waited)
-            self.watches += [_Watch(seat, waited) for waited in found]
+            self.watches += [Watch(seat, waited) for waited in found]
 
     def play(self, progress: bool) -> dict[str, object]:
         count = max(len(seat.show.turns) for seat in self.player.seats)
         for number in tqdm(range(count), disable=not progress, leave=False):
             self.player.turn(number)
             self._listen(number)
-            if number % self.run.every == 0:
+            if self.run.every and number % self.run.every == 0:
                 self._ask_now(number)
                 self._ask_past(number)
         for seat in self.player.seats:
             self.sheet.captions_of(seat.show.turns, seat.said)
         for watch in self.watches:
-            turns = watch.seat.show.turns
-            holds = [watch.waited.holds(turns, n) for n in range(len(turns))]
-            self.sheet.alert(turns, holds, watch.fired or [])
+            watch.score(self.sheet, FIRE, REARM)
         return self.sheet.report()
 
     def _listen(self, number: int) -> None:
         watches = [w for w in self.watches if number < len(w.seat.show.turns)]
         odds = self.player.odds([(w.seat, w.waited.text, float(number)) for w in watches])
         for watch, value in zip(watches, odds, strict=True):
-            watch.hear(value, number)
+            watch.odds.append(value)
         for seat in self.player.seats:
             self.sheet.tokens = max(self.sheet.tokens, seat.reading.length)
 
@@ -171,7 +184,7 @@ def shows_of(model: VLModel, run: Run) -> list[Show]:
     """The held-out streams of one length; half of them on held-out photographs."""
     found = []
     for index in range(run.streams):
-        seed = 500_000_000 + run.seconds * 1000 + index
+        seed = run.seed + run.seconds * 1000 + index
         size = ((128, 128), (96, 160), (96, 128))[index % 3]
         stream = tell(seed, run.seconds + 0.6, size, Taste(quiet=0.2, heldout=index % 2 == 0))
         found.append(load_show(model, stream))
@@ -180,36 +193,14 @@ def shows_of(model: VLModel, run: Run) -> list[Show]:
 
 def evaluate(
     model: VLModel, runs: Sequence[Run], policies: Sequence[str], progress: bool = True
-) -> dict[str, dict[str, object]]:
+) -> Results:
     """{"60 s": {policy: measures}}."""
-    out: dict[str, dict[str, object]] = {}
+    out: Results = {}
     for run in runs:
         shows = shows_of(model, run)
-        name = f"{run.seconds} s"
-        out[name] = {p: Examiner(model, p, shows, run).play(progress) for p in policies}
+        found = {p: Examiner(model, p, shows, run).play(progress) for p in policies}
+        out[f"{run.seconds} s"] = {p: {"streams": run.streams, **m} for p, m in found.items()}
     return out
-
-
-def table(results: dict[str, dict[str, object]]) -> str:
-    """The results as Markdown."""
-    lines = ["# The embedded language model on held-out streams", ""]
-    for length, policies in results.items():
-        lines += [f"## Streams of {length}", ""]
-        rows: dict[str, dict[str, object]] = {}
-        for policy, measured in policies.items():
-            assert isinstance(measured, dict)
-            for name, value in measured.items():
-                parts = value.items() if isinstance(value, dict) else [("", value)]
-                for part, number in parts:
-                    rows.setdefault(f"{name} {part}".strip(), {})[policy] = number
-        lines += ["| | " + " | ".join(policies) + " |", "|---|" + "---|" * len(policies)]
-        for name, by_policy in rows.items():
-            cells = (by_policy.get(policy) for policy in policies)
-            lines.append(
-                f"| {name} | " + " | ".join("" if c is None else str(c) for c in cells) + " |"
-            )
-        lines.append("")
-    return "\n".join(lines)
 
 
 def load(path: str) -> VLModel:
@@ -226,6 +217,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="", help="last.pt of a run; else what is shipped")
     parser.add_argument("--policies", default=",".join(POLICIES))
     parser.add_argument("--seconds", default="60,300,1800")
+    parser.add_argument("--add", action="store_true", help="to what the report has of others")
     parser.add_argument("--out", type=Path, default=assets.FOLDER)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -233,9 +225,12 @@ def main() -> None:
     runs = [run for run in RUNS if run.seconds in wanted]
     results = evaluate(load(options.checkpoint), runs, options.policies.split(","))
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / f"{REPORT}.json").write_text(json.dumps(results, indent=1) + "\n")
-    (options.out / f"{REPORT}.md").write_text(table(results))
-    print(table(results))
+    target = options.out / f"{REPORT}.json"
+    if options.add and target.exists():
+        results = joined(json.loads(target.read_text()), results)
+    target.write_text(json.dumps(results, indent=1) + "\n")
+    (options.out / f"{REPORT}.md").write_text(report(results))
+    print(report(results))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,27 +10,39 @@ from ...vl import tiny_words as words
 from ...vl.segments import Words
 from ...vl.spans import find_span
 from ...vl.tiny_dialect import MOST_STAMPS, TinyDialect
-from .asking import HAPPENED, LAST, SHAPES, Asked, about, choose, foreign, unique
-from .truth import Turn
-from .waiting import condition
+from .asking import Asked, about, foreign, unique
+from .phrases import HAPPENED, LAST, choose
+from .remembered import (
+    Memory,
+    Told,
+    asked_turns,
+    encode_answer,
+    encode_told,
+    happened,
+    joined,
+    spoken,
+)
+from .shapes import SHAPES
+from .truth import State, Turn
+from .waiting import condition, near_miss
 
 Rng = np.random.Generator
 DIALECT = TinyDialect()
-MOST_TOLD = 2
-"""Captions that an answer joins, at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What a fork can see of its stream.
-
-    Attributes:
-        words: of turns, bool [turns]: their stamps and captions are there.
-        pictures: likewise.
-    """
-
-    words: np.ndarray
-    pictures: np.ndarray
+EASY = 0.8
+"""Share of the questions whose answer can be guessed that are left out: what belongs to what is
+learnt where there are several things, and that something is not there where it could be."""
+KEPT = {
+    ("there", True): 0.6,
+    ("vanish", False): 0.35,
+    ("recolour", False): 0.35,
+    ("stop", False): 0.12,
+    ("motion", False): 0.35,
+    ("appear", False): 0.5,
+    ("number", False): 0.5,
+    ("camera", False): 0.7,
+}
+"""Shares of the alerts of a kind that are kept, so that yes and no are about as frequent of each:
+else the kind alone would tell much of the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,48 +67,6 @@ class Fork:
     recalled: int = -1
     text: str = ""
     answer: str = ""
-
-
-def asked_turns(span: tuple[float, float]) -> list[int]:
-    """Turns whose stamps a question about `span` names."""
-    low, high = int(np.ceil(span[0] - 0.5)), int(np.floor(span[1] + 0.5))
-    return list(range(max(0, low), max(low, high) + 1))
-
-
-def happened(turns_named: list[int], captions: list[str], memory: Memory) -> list[int] | None:
-    """The turns that answer "what happened" then, lively or not; None where memory has holes there,
-    or where too much happened.
-
-    Raises:
-        LookupError: none of these turns is remembered.
-    """
-    there = [turn for turn in turns_named if turn < len(captions)]
-    visible = [turn for turn in there if memory.words[turn]]
-    if not visible:
-        raise LookupError(f"turns {turns_named} are not remembered")
-    told = [turn for turn in visible if captions[turn]]
-    hidden = [turn for turn in there if not memory.words[turn] and captions[turn]]
-    return None if hidden or len(told) > MOST_TOLD else turns_named
-
-
-def encode_answer(answer: str) -> tuple[int, ...]:
-    if answer in words.SPOKEN:
-        return (words.IDS[answer], words.END)
-    return (*words.encode(answer), words.END)
-
-
-def encode_told(named: list[int], captions: list[str]) -> tuple[int, ...]:
-    """The seconds that were asked about, one by one: each one's stamp, and after it what followed
-    it then, or the mark of nothing. Only captions have words, so that nothing else is read. To say
-    a stamp and go on as it went on then is the easiest way to find a caption again."""
-    ids: list[int] = []
-    told = False
-    for turn in named:
-        text = captions[turn] if turn < len(captions) else ""
-        ids += words.encode(", then") if text and told else ()
-        ids += (words.stamp(turn), *(words.encode(text) or (words.NOTHING,)))
-        told = told or bool(text)
-    return (*ids, *(() if told else words.encode("nothing happened")), words.END)
 
 
 def build(
@@ -142,125 +112,154 @@ def chained(rng: Rng, fork: Fork, turns: list[Turn], now: float) -> Fork:
     )
 
 
-def present(rng: Rng, turns: list[Turn], turn: int, memory: Memory) -> Fork | None:
+def present(rng: Rng, told: Told, turn: int, memory: Memory) -> Fork | None:
     """About what is so now."""
-    asked = about(rng, turns[turn].state)
-    now = turn + 0.5 + float(rng.uniform(0, 0.5))
-    if asked is None:
+    state = told.turns[turn].state
+    asked = about(rng, state)
+    now = told.seconds[turn] + 0.5 + float(rng.uniform(0, 0.5))
+    if asked is None or (_too_easy(asked, state) and rng.random() < EASY):
         return None
     fork = build(turn, asked, memory, now, None)
-    return chained(rng, fork, turns, now) if rng.random() < 0.12 else fork
+    return chained(rng, fork, told.turns, now) if rng.random() < 0.1 else fork
 
 
-def _when(rng: Rng, turn: int, back_to: int) -> tuple[str, float, tuple[float, float]]:
-    """Words for about that turn, when they are said, and the span that they name."""
-    now = turn + 0.5 + float(rng.uniform(0, 0.5))
-    back = max(1, round(now - back_to))
+def _too_easy(asked: Asked, state: State) -> bool:
+    """Whether an answer can be guessed by who sees only that something is there: of one thing its
+    colour is the only colour, and where there are several most of what is asked about is there."""
+    if asked.kind == "exist" and asked.answer == "yes":
+        return True
+    if asked.kind == "count" and asked.answer == "one":
+        return True
+    alone = len(state.things) < 2
+    return alone and asked.kind in ("color", "shape", "exist", "count", "absent", "motion")
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """Words for some time ago, when they are said, and the seconds that they name."""
+
+    phrase: str
+    now: float
+    span: tuple[float, float]
+
+
+def when(rng: Rng, second: int, named: int) -> When:
+    """At turn `second`, of about second `named`."""
+    now = second + 0.5 + float(rng.uniform(0, 0.5))
+    back = max(1, round(now - named))
     phrase = f"{back} seconds ago"
     form = rng.random()
-    if form < 0.2:
-        phrase = f"at {back_to // 60}:{back_to % 60:02d}"
-    elif form < 0.3 and back < 5:
+    if form < 0.15:
+        phrase = f"at {named // 60}:{named % 60:02d}"
+    elif form < 0.22 and back < 5:
         phrase = "just now"
-    elif form < 0.4 and back <= 6:
+    elif form < 0.3 and back <= 6:
         phrase = f"in the last {int(rng.integers(back + 1, 8))} seconds"
-    elif form < 0.5 and back_to <= 1:
+    elif form < 0.4 and named <= 1:
         phrase = "at the beginning"
     span, _ = find_span(phrase, now)
     assert span is not None
-    return phrase, now, span
+    return When(phrase, now, span)
 
 
-def past(
-    rng: Rng, turns: list[Turn], captions: list[str], turn: int, memory: Memory
-) -> Fork | None:
+def past(rng: Rng, told: Told, turn: int, time: When, memory: Memory) -> Fork | None:
     """About what happened some time ago."""
-    if rng.random() < 0.1:
-        told = [m for m in range(1, turn + 1) if memory.words[m] and captions[m]][-1:]
-        asked = Asked(choose(rng, LAST), _joined(told, captions), "last")
-        answer = encode_told(told, captions) if told else ()
-        return build(turn, asked, memory, turn + 0.9, None, answer)
-    lively = [m for m in range(turn + 1) if captions[m] and memory.words[m]]
-    if lively and rng.random() < 0.62:
-        named = lively[int(rng.integers(len(lively)))]
-        named = max(0, named + int(rng.integers(-1, 2)))
-    else:
-        named = int(rng.integers(0, turn + 1))
-    phrase, now, span = _when(rng, turn, named)
-    text, named_turns = f"{choose(rng, HAPPENED)} {phrase}", asked_turns(span)
-    if len(named_turns) > MOST_STAMPS:
+    text, seconds = f"{choose(rng, HAPPENED)} {time.phrase}", asked_turns(time.span)
+    if len(seconds) > MOST_STAMPS:
         return None
-    try:
-        found = happened(named_turns, captions, memory)
-    except LookupError:
-        lost = (words.stamp(named_turns[0]), words.FORGOT, words.END)
+    if memory.last < 0:
+        lost = (words.stamp(seconds[0]), words.FORGOT, words.END)
         asked = Asked(text, "<forgot>", "happened forgotten")
-        return build(turn, asked, memory, now, span, lost)
+        return build(turn, asked, memory, time.now, time.span, lost)
+    found = happened(seconds, told, turn, memory)
     if found is None:
         return None
-    told = [m for m in found if m < len(captions) and captions[m]]
-    asked = Asked(text, _joined(told, captions), "happened" if told else "happened nothing")
-    return build(turn, asked, memory, now, span, encode_told(found, captions))
+    kind = "happened" if any(found) else "happened nothing"
+    asked = Asked(text, joined(found), kind)
+    return build(turn, asked, memory, time.now, time.span, encode_told(seconds, found))
 
 
-def recital(rng: Rng, captions: list[str], turn: int, memory: Memory) -> Fork:
+def last(rng: Rng, told: Told, turn: int, memory: Memory) -> Fork:
+    """About the last thing that happened, as far as it was said."""
+    lively = [n for n in range(1, turn + 1) if memory.words[n] and memory.said[n] and told.said[n]]
+    index = lively[-1] if lively else -1
+    texts = [told.said[index]] if lively else []
+    asked = Asked(choose(rng, LAST), joined(texts), "last")
+    answer = encode_told([told.seconds[index]], texts) if lively else ()
+    return build(turn, asked, memory, told.seconds[turn] + 0.9, None, answer)
+
+
+def recital(rng: Rng, told: Told, turn: int, memory: Memory) -> Fork | None:
     """Some turns word by word as they stand in the stream, from a stamp on: nothing teaches finding
     and copying faster (Olsson et al. 2022, arXiv 2209.11895, on induction)."""
-    there = np.flatnonzero(memory.words[: turn + 1])
-    first = int(there[int(rng.integers(len(there)))])
+    there = np.flatnonzero((memory.words & memory.said)[: turn + 1])
+    if not len(there):
+        return None
+    begin = int(there[int(rng.integers(len(there)))])
     ids: list[int] = []
-    for number in range(first, min(turn + 1, first + int(rng.integers(2, 6)))):
-        if not memory.words[number]:
+    for number in range(begin, min(turn + 1, begin + int(rng.integers(2, 5)))):
+        if not (memory.words[number] and memory.said[number]):
             break
-        said = captions[number]
-        spoken = (*words.encode(said), words.END) if said else (words.SILENT,)
-        ids += (words.stamp(number), words.stamp(number), *spoken)
+        mark = words.stamp(told.seconds[number])
+        ids += (mark, mark, *spoken(told.said[number]))
     learnt = (False, *[True] * (len(ids) - 1))
     return Fork(turn, tuple(ids), learnt, "recital", memory)
 
 
-def _joined(told: list[int], captions: list[str]) -> str:
-    return ", then ".join(captions[turn] for turn in told) or "nothing happened"
-
-
-def before(rng: Rng, turns: list[Turn], turn: int, memory: Memory) -> Fork | None:
-    """About what was so some time ago."""
-    named = int(rng.integers(max(0, turn - 17), turn)) if turn > 0 else 0
-    phrase, now, span = _when(rng, turn, named)
-    at = [m for m in asked_turns(span) if m <= turn]
+def before(rng: Rng, told: Told, turn: int, time: When, memory: Memory) -> Fork | None:
+    """About what was so some time ago: where no turn of then was read, the last one before it
+    shows what it was like."""
+    seconds = asked_turns(time.span)
+    at = [n for second in seconds if (n := told.at(second, turn)) >= 0]
+    earlier = [n for n in range(turn + 1) if told.seconds[n] < seconds[0]]
+    at = at or earlier[-1:]
     seed = int(rng.integers(1 << 40))
-    found = [about(np.random.default_rng(seed), turns[m].state) for m in at]
-    if not found or found[0] is None or any(asked != found[0] for asked in found):
+    found = [about(np.random.default_rng(seed), told.turns[n].state) for n in at]
+    if found and (found[0] is None or any(asked != found[0] for asked in found)):
         return None
-    seen = [m for m in at if memory.pictures[m]]
-    answer = found[0].answer if seen else "<forgot>"
-    text = f"{found[0].text.rstrip('?')} {phrase}"
-    asked = Asked(text, answer, "past " + found[0].kind if seen else "forgotten")
-    fork = build(turn, asked, memory, now, span)
-    if seen and turn - max(seen) > 3 and rng.random() < 0.5:
-        return _recalled(fork, max(seen), seen)
-    return fork
+    first = found[0] if found else about(rng, told.turns[turn].state)
+    if first is None:
+        return None
+    seen = [n for n in at if memory.pictures[n]]
+    answer = first.answer if seen else "<forgot>"
+    text = f"{first.text.rstrip('?')} {time.phrase}"
+    asked = Asked(text, answer, "past " + first.kind if seen else "forgotten")
+    return build(turn, asked, memory, time.now, time.span)
 
 
-def _recalled(fork: Fork, turn: int, seen: list[int]) -> Fork:
-    """The same, but the pictures of that turn are brought back instead of being there."""
-    words_there, pictures = fork.memory.words.copy(), fork.memory.pictures.copy()
-    words_there[seen], pictures[seen] = False, False
-    memory = Memory(words_there, pictures)
-    return Fork(
-        fork.turn, fork.ids, fork.said, fork.kind, memory, fork.lag, turn, fork.text, fork.answer
-    )
+def recalled(fork: Fork, told: Told) -> Fork:
+    """The same, but pictures of a turn of then are brought back after all that is there, instead of
+    being there."""
+    second = told.seconds[fork.turn] + 0.7 - fork.lag
+    seen = np.flatnonzero(fork.memory.pictures)
+    seen = seen[np.abs(np.array(told.seconds)[seen] - second) <= 1.5]
+    if not len(seen) or not fork.lag or fork.kind == "forgotten" or fork.turn in seen:
+        return fork
+    there, said = fork.memory.words.copy(), fork.memory.said.copy()
+    pictures = fork.memory.pictures.copy()
+    for marks in (there, said, pictures):
+        marks[seen] = False
+    memory = Memory(there, pictures, said)
+    return replace(fork, memory=memory, recalled=int(seen[len(seen) // 2]))
 
 
 def alert(rng: Rng, turns: list[Turn], turn: int, memory: Memory) -> Fork | None:
-    """Whether a condition holds at this turn; the two answers are about equally frequent."""
-    wanted = bool(rng.random() < 0.5)
-    for _ in range(5):
-        waited = condition(rng, turns, turn if wanted else None)
+    """Whether a condition holds at this turn; both answers are frequent, and half of the noes are
+    near to a yes."""
+    wanted = bool(rng.random() < 0.42)
+    for _ in range(6):
+        if wanted:
+            waited = condition(rng, turns, turn)
+        elif rng.random() < 0.5:
+            waited = near_miss(rng, turns, turn)
+        else:
+            waited = condition(rng, turns)
         if waited is None:
             continue
         holds = waited.holds(turns, turn)
         if holds is None or holds != wanted:
+            continue
+        if rng.random() > KEPT.get((waited.kind, holds), 1.0):
             continue
         question: list[Words] = DIALECT.alert(waited.text, float(turn))
         ids = [i for part in question for i in part.ids]
@@ -272,5 +271,6 @@ def alert(rng: Rng, turns: list[Turn], turn: int, memory: Memory) -> Fork | None
     return None
 
 
-def strange(rng: Rng, turn: int, memory: Memory) -> Fork:
-    return build(turn, foreign(rng), memory, float(turn), None)
+def strange(rng: Rng, told: Told, turn: int, memory: Memory) -> Fork:
+    """About what it cannot tell."""
+    return build(turn, foreign(rng), memory, float(told.seconds[turn]), None)

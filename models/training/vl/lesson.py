@@ -1,7 +1,7 @@
 """One training sequence: a stream with its captions, then many forks, packed under one mask.
 
-Fork i sees of the stream what lies before its turn's end and what its memory still holds, and of
-the forks itself alone; its positions go on from its turn's end. So sixty questions cost one pass.
+Fork i sees of the stream what its memory still holds, and of the forks itself alone; its positions
+go on from the end of the newest turn that it sees. So sixty questions cost one pass.
 """
 
 from __future__ import annotations
@@ -14,49 +14,53 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...vl import tiny_words as words
-from ...vl.positions import picture_offsets
-from .backgrounds import COLOURS
-from .forks import DIALECT, Fork, Memory, alert, before, past, present, recital, strange
-from .labels import BETWEEN
-from .shapes import SHAPES
-from .story import SIZE_WEIGHTS, SIZES, Taste, tell
-from .telling import WISHES, caption, event_words, pick
-from .truth import Turn, timeline
-from .world import WAYS, Array, Event, Stream, picture
+from .forks import (
+    DIALECT,
+    Fork,
+    alert,
+    before,
+    last,
+    past,
+    present,
+    recalled,
+    recital,
+    strange,
+    when,
+)
+from .plot import Plot, focused, plot, tell_of, unsaid, window
+from .recording import Recording
+from .remembered import Memory, Told, spoken
+from .telling import WISHES, pick
+from .writer import FIRST, NEXT, PICTURE, SAID, Writer
 
 Rng = np.random.Generator
-VISION_TURNS = 16
-WORD_TURNS = 100
-SILENCE = 0.7
-"""Weight of saying nothing in the loss: most turns are silent."""
-IGNORED = -100
-RECITED = 0.6
-"""Share of recitals among the forks of a lesson without pictures."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """How long a stream is and what of it is kept.
-
-    Attributes:
-        turns: all turns; `seen`: the newest, whose pictures are there.
-        vision, text: turns that the window keeps.
-        start: second of the first turn (stamps begin anywhere).
-    """
-
-    turns: int
-    seen: int
-    vision: int
-    text: int
-    start: int
+SILENCE = (4.0, 4.0)
+SPEECH = (8.0, 5.0)
+"""Weights in the loss of saying nothing, and of a caption's first word and its others: most turns
+are silent, and all of them together are few beside the questions."""
+ALERT = (4.0, 1.0)
+"""An alert is one word."""
+FOCUSED = 0.75
+"""Share of the questions about a time that are asked on a memory of that time alone, as the
+memories that recall by time have it."""
+MIX = {
+    "present": 0.46,
+    "past": 0.13,
+    "before": 0.1,
+    "last": 0.01,
+    "strange": 0.02,
+    "recital": 0.02,
+    "alert": 0.26,
+}
+"""Shares of the forks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
     """Attributes:
-    pictures: [seen, 2, H, W, 3].
+    features: float16 [n, dim], of the pictures' tokens.
     ids: int64 [L]; 0 where a picture's token stands.
-    source: int64 [L], index into the flattened features, or -1.
+    source: int64 [L], index into the features, or -1.
     positions: float32 [3, L].
     stream_mask: bool [S, S], what the stream's own tokens see; they come first.
     fork_mask: bool [L - S, S], what the forks' tokens see of the stream.
@@ -65,7 +69,7 @@ class Lesson:
     owner: int64 [L], fork of each token, -1 for the stream.
     """
 
-    pictures: Array
+    features: NDArray[np.float16]
     ids: NDArray[np.int64]
     source: NDArray[np.int64]
     positions: NDArray[np.float32]
@@ -75,125 +79,64 @@ class Lesson:
     weight: NDArray[np.float32]
     owner: NDArray[np.int64]
     forks: list[Fork]
-    stream: Stream
-    turns: list[Turn]
-    captions: list[str]
+    told: Told
 
 
-class _Writer:
-    """Appends tokens and keeps where they stand."""
-
-    def __init__(self, grid: tuple[int, int]) -> None:
-        self.grid = grid
-        self.ids: list[int] = []
-        self.source: list[int] = []
-        self.places: list[NDArray[np.float64]] = []
-        self.target: list[int] = []
-        self.weight: list[float] = []
-        self.owner: list[int] = []
-        self.turn: list[int] = []
-        self.base = 0.0
-
-    def words(
-        self, ids: tuple[int, ...], turn: int, owner: int, learnt: bool = False, weight: float = 1.0
-    ) -> None:
-        """Words; where they are learnt, the token before them predicts the first."""
-        count = len(ids)
-        if learnt:
-            for index, token in enumerate(ids):
-                self.target[-1], self.weight[-1] = token, weight if index == 0 else 1.0
-                self._one(token, turn, owner)
-        else:
-            for token in ids:
-                self._one(token, turn, owner)
-        self.places.append(np.broadcast_to(self.base + np.arange(count, dtype=float), (3, count)))
-        self.base += count
-
-    def _one(self, token: int, turn: int, owner: int, source: int = -1) -> None:
-        self.ids.append(token)
-        self.source.append(source)
-        self.target.append(IGNORED)
-        self.weight.append(0.0)
-        self.owner.append(owner)
-        self.turn.append(turn)
-
-    def picture(self, first: int, turn: int, owner: int) -> None:
-        """A look's tokens; `first` is the index of its first feature."""
-        height, width = self.grid
-        for index in range(height * width):
-            self._one(0, turn, owner, first + index)
-        self.places.append(self.base + picture_offsets((1, height, width), 2.0))
-        self.base += max(height, width)
+def _about_when(rng: Rng, plan: Plot, told: Told, turn: int, lively: bool) -> int:
+    """A second to ask about: mostly one whose pictures can be there, often one that was lively."""
+    first = plan.first if rng.random() < 0.85 else 0
+    among = [n for n in range(min(first, turn), turn + 1) if told.true[n] or not lively]
+    if not among or rng.random() < 0.03:
+        return int(rng.integers(0, told.seconds[turn] + 1))
+    named = told.seconds[among[int(rng.integers(len(among)))]]
+    return max(0, named + int(rng.integers(-1, 2))) if lively else named
 
 
-def plot(rng: Rng, short: bool) -> Plot:
-    """Sizes of a random lesson; `short` ones are for the beginning."""
-    if short:
-        turns = int(rng.integers(4, 10))
-        return Plot(turns, turns, VISION_TURNS, WORD_TURNS, int(rng.integers(0, 1000)))
-    form, long = rng.random(), bool(rng.random() < 0.3)
-    vision, text = VISION_TURNS, WORD_TURNS
-    if form > 0.8:
-        vision = text = int(rng.integers(2, 7))
-    elif form > 0.6:
-        vision = int(rng.integers(2, 17))
-    start = int(rng.integers(0, 1000)) if rng.random() < 0.8 else 0
-    if long:
-        turns = int(rng.integers(45, 115))
-        return Plot(turns, 14, max(vision, 8), WORD_TURNS, start)
-    turns = int(rng.integers(16, 27))
-    return Plot(turns, turns, vision, text, start)
+def _of_past(rng: Rng, plan: Plot, told: Told, turn: int, form: str) -> Fork | None:
+    lively = form == "past" and rng.random() < 0.65
+    time = when(rng, told.seconds[turn], _about_when(rng, plan, told, turn, lively))
+    narrow = rng.random() < FOCUSED
+    memory = focused(rng, plan, time.span, turn) if narrow else window(rng, plan, turn)
+    if form == "past":
+        return past(rng, told, turn, time, memory)
+    fork = before(rng, told, turn, time, memory)
+    return recalled(fork, told) if fork and not narrow and rng.random() < 0.3 else fork
 
 
-def _memories(rng: Rng, plan: Plot, turn: int) -> Memory:
-    """What the window holds after a turn, sometimes with holes, sometimes little."""
-    index = np.arange(plan.turns)
-    there = index <= turn
-    text = there & (turn - index < plan.text)
-    pictures = there & (turn - index < plan.vision) & (index >= plan.turns - plan.seen)
-    form = rng.random()
-    if form < 0.15:
-        pictures &= (rng.random(plan.turns) > 0.4) | (index == turn)
-    elif form < 0.25:
-        text &= (rng.random(plan.turns) > 0.25) | (index == turn)
-        pictures &= text
-    elif form < 0.35:
-        pictures &= turn - index < 4
-    return Memory(text, pictures)
-
-
-def _fork(rng: Rng, plan: Plot, turns: list[Turn], captions: list[str]) -> Fork | None:
+def _fork(rng: Rng, plan: Plot, told: Told) -> Fork | None:
     """One question, mostly at a turn where something goes on."""
-    first = plan.turns - plan.seen
-    if not plan.seen:
-        turn = int(rng.integers(plan.turns // 2, plan.turns))
-        memory = _memories(rng, plan, turn)
-        if rng.random() < RECITED:
-            return recital(rng, captions, turn, memory)
-        return past(rng, turns, captions, turn, memory)
-    turn = int(rng.integers(first, plan.turns))
-    if rng.random() < 0.4:
-        moving = [
+    form = str(rng.choice(list(MIX), p=list(MIX.values())))
+    turn = int(rng.integers(plan.first, plan.turns))
+    if form in ("past", "before"):
+        return _of_past(rng, plan, told, turn, form)
+    turn = _livelier(rng, plan, told, turn, form)
+    memory = window(rng, plan, turn)
+    if form == "present":
+        return present(rng, told, turn, unsaid(rng, memory, turn))
+    if form == "alert":
+        return alert(rng, told.turns, turn, unsaid(rng, memory, turn, 0.3))
+    if form == "last":
+        return last(rng, told, turn, memory)
+    if form == "recital":
+        return recital(rng, told, turn, memory)
+    return strange(rng, told, turn, memory)
+
+
+def _livelier(rng: Rng, plan: Plot, told: Told, turn: int, form: str) -> int:
+    """Another turn, often, at which something moves or happens."""
+    if rng.random() > 0.5:
+        return turn
+    numbers = range(plan.first, plan.turns)
+    if form == "alert":
+        found = [n for n in numbers if told.turns[n].events or told.turns[n].fresh]
+    else:
+        found = [
             n
-            for n in range(first, plan.turns)
-            if any(t.way not in ("", "still") for t in turns[n].state.things)
-            or turns[n].state.camera not in ("", "still")
+            for n in numbers
+            if any(t.way not in ("", "still") for t in told.turns[n].state.things)
+            or told.turns[n].state.camera not in ("", "still")
         ]
-        turn = moving[int(rng.integers(len(moving)))] if moving else turn
-    memory = _memories(rng, plan, turn)
-    form = rng.random()
-    if form < 0.47:
-        return present(rng, turns, turn, memory)
-    if form < 0.70:
-        return past(rng, turns, captions, turn, memory)
-    if form < 0.78:
-        return before(rng, turns, turn, memory)
-    if form < 0.80:
-        return strange(rng, turn, memory)
-    lively = [n for n in range(first, plan.turns) if turns[n].events]
-    if lively and rng.random() < 0.6:
-        turn = lively[int(rng.integers(len(lively)))]
-    return alert(rng, turns, turn, _memories(rng, plan, turn))
+    return found[int(rng.integers(len(found)))] if found else turn
 
 
 def _shifted(fork: Fork, start: int) -> tuple[int, ...]:
@@ -205,157 +148,112 @@ def _shifted(fork: Fork, start: int) -> tuple[int, ...]:
 
 
 def write_lesson(
-    rng: Rng, stream: Stream, plan: Plot, grid: tuple[int, int], count: int, vary: bool = True
+    rng: Rng, recording: Recording, plan: Plot, count: int, vary: bool = True
 ) -> Lesson:
-    """Pack a stream and `count` forks."""
-    turns = timeline(stream)[: plan.turns]
-    wish = list(WISHES)[int(rng.integers(len(WISHES)))] if rng.random() < 0.08 else ""
-    captions = [
-        caption(turn, number == 0, rng if vary else None, wish) for number, turn in enumerate(turns)
-    ]
-    writer = _Writer(grid)
+    """Pack a piece of a recording and `count` forks."""
+    told = tell_of(rng if vary else None, recording.turns, plan)
+    writer = Writer(recording.grid)
+    tokens = recording.grid[0] * recording.grid[1]
     writer.words((words.BEGIN,), -1, -1)
-    if wish:
-        writer.words(DIALECT.opening(pick(rng, WISHES[wish]))[1].ids, -1, -1)
-    if plan.turns > 60 and rng.random() < 0.5:
-        writer.words(_memo(rng), -1, -1)
-    first, tokens = plan.turns - plan.seen, grid[0] * grid[1]
-    ends: list[float] = []
-    for number, said in enumerate(captions):
-        mark = (words.stamp(number + plan.start),)
-        writer.words(mark, number, -1)
-        seen = number >= first
-        if seen:
-            writer.picture((number - first) * tokens, number, -1)
-        writer.words(mark, number, -1)
-        spoken = (*words.encode(said), words.END) if said else (words.SILENT,)
-        writer.words(spoken, number, -1, seen, 1.5 if said else SILENCE)
+    if plan.wish:
+        writer.words(DIALECT.opening(pick(rng, WISHES[plan.wish]))[1].ids, -1, -1)
+    ends = [writer.base]
+    for turn, second in enumerate(told.seconds):
+        mark = (words.stamp(second + plan.start),)
+        writer.words(mark, turn, -1)
+        if turn >= plan.first:
+            writer.picture((turn - plan.first) * tokens, turn, -1)
+        writer.words(mark, turn, -1)
+        _write_said(writer, told, turn, turn >= plan.first)
         ends.append(writer.base)
     forks: list[Fork] = []
     while len(forks) < count:
-        fork = _fork(rng, plan, turns, captions)
-        if fork is None:
-            continue
-        _write_fork(writer, fork, len(forks), plan, ends, tokens)
-        forks.append(fork)
-    return _finish(writer, stream, plan, turns, captions, forks)
+        fork = _fork(rng, plan, told)
+        if fork is not None:
+            writer.base = ends[fork.memory.last + 1]
+            _write_fork(writer, fork, len(forks), plan, told)
+            forks.append(fork)
+    features = recording.features[list(plan.seconds[plan.first :])]
+    return _finish(writer, features.reshape(-1, features.shape[-1]), plan, told, forks)
 
 
-def _memo(rng: Rng) -> tuple[int, ...]:
-    """Words of captions long past, whose stamps are gone; cut anywhere."""
-    said: list[int] = []
-    wanted = int(rng.integers(8, 129))
-    while len(said) < wanted:
-        shape, colour = SHAPES[int(rng.integers(6))], list(COLOURS)[int(rng.integers(8))]
-        kind = ("appear", "vanish", "move", "stop")[int(rng.integers(4))]
-        event = Event(kind, 0.0, shape, colour, list(WAYS)[int(rng.integers(4))])
-        said += words.encode(event_words(event, rng))
-    return tuple(said[-wanted:])
+def _write_said(writer: Writer, told: Told, turn: int, seen: bool) -> None:
+    """What the stream says: learnt where it is true and can be seen."""
+    said = told.said[turn]
+    if seen and said == told.true[turn]:
+        writer.learnt(spoken(said), turn, -1, SAID, SPEECH if said else SILENCE)
+    else:
+        writer.words(spoken(said), turn, -1, SAID)
 
 
-def _write_fork(
-    writer: _Writer, fork: Fork, number: int, plan: Plot, ends: list[float], tokens: int
-) -> None:
-    writer.base = ends[fork.turn]
-    first = plan.turns - plan.seen
+def _write_fork(writer: Writer, fork: Fork, number: int, plan: Plot, told: Told) -> None:
     if fork.recalled >= 0:
-        mark = (words.stamp(fork.recalled + plan.start),)
+        mark = (words.stamp(told.seconds[fork.recalled] + plan.start),)
+        tokens = writer.grid[0] * writer.grid[1]
         writer.words(mark, fork.turn, number)
-        writer.picture((fork.recalled - first) * tokens, fork.turn, number)
+        writer.picture((fork.recalled - plan.first) * tokens, fork.turn, number)
         writer.words((*mark, words.SILENT), fork.turn, number)
     ids = _shifted(fork, plan.start)
+    weights = ALERT if fork.kind.startswith("alert") else (FIRST, NEXT)
     run: list[int] = []
     state = False
     for token, said in (*zip(ids, fork.said, strict=True), (0, not fork.said[-1])):
         if said != state and run:
-            writer.words(tuple(run), fork.turn, number, state, 2.0 if state else 1.0)
+            if state:
+                writer.learnt(tuple(run), fork.turn, number, weights=weights)
+            else:
+                writer.words(tuple(run), fork.turn, number)
             run = []
         state = said
         run.append(token)
 
 
 def _finish(
-    writer: _Writer,
-    stream: Stream,
-    plan: Plot,
-    turns: list[Turn],
-    captions: list[str],
-    forks: list[Fork],
+    writer: Writer, features: NDArray[np.float16], plan: Plot, told: Told, forks: list[Fork]
 ) -> Lesson:
-    owner, turn = np.array(writer.owner), np.array(writer.turn)
-    source = np.array(writer.source)
-    masks = _visibility(owner, turn, source >= 0, plan, forks)
-    first = plan.turns - plan.seen
-    pictures = np.zeros((plan.seen, 2, *stream.size, 3), np.float32)
-    for index in range(plan.seen):
-        pictures[index, 0] = picture(stream, float(first + index))
-        pictures[index, 1] = picture(stream, first + index + BETWEEN)
+    owner = np.array(writer.owner)
+    masks = _visibility(writer, owner, plan, [fork.memory for fork in forks])
     return Lesson(
-        pictures,
+        features,
         np.array(writer.ids),
-        source,
+        np.array(writer.source),
         np.concatenate(writer.places, 1).astype(np.float32),
         *masks,
         np.array(writer.target),
         np.array(writer.weight, dtype=np.float32),
         owner,
         forks,
-        stream,
-        turns,
-        captions,
+        told,
     )
 
 
 def _visibility(
-    owner: NDArray[np.int64],
-    turn: NDArray[np.int64],
-    vision: NDArray[np.bool_],
-    plan: Plot,
-    forks: list[Fork],
+    writer: Writer, owner: NDArray[np.int64], plan: Plot, memories: list[Memory]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which token of the stream (column) a token of the stream, or of a fork, sees (line)."""
     length = int((owner < 0).sum())
-    back = turn[:length, None] - turn[None, :length]
-    kept = np.where(vision[None, :length], back < plan.vision, back < plan.text)
-    stream = np.tri(length, dtype=bool) & (kept | (turn[None, :length] < 0))
-    always, of_turn = turn[:length] < 0, np.maximum(turn[:length], 0)
-    lines = [
-        np.where(vision[:length], f.memory.pictures[of_turn], f.memory.words[of_turn]) | always
-        for f in forks
-    ]
+    turn, sort = np.array(writer.turn)[:length], np.array(writer.sort)[:length]
+    back = turn[:, None] - turn[None]
+    kept = np.where(sort[None] == PICTURE, back < plan.vision, back < plan.text)
+    stream = np.tri(length, dtype=bool) & (kept | (turn[None] < 0))
+    always, of_turn = turn < 0, np.maximum(turn, 0)
+    lines = []
+    for memory in memories:
+        framed, shown = memory.words[of_turn], memory.pictures[of_turn]
+        seen = np.where(sort == PICTURE, shown, framed & memory.said[of_turn])
+        lines.append(np.where((sort == PICTURE) | (sort == SAID), seen, framed) | always)
     return stream, np.stack(lines)[owner[length:]]
 
 
-def draw_lesson(
-    seed: int, size: tuple[int, int], factor: int, count: int, heldout: bool, short: bool = False
-) -> Lesson:
-    """A random lesson on pictures of `size`."""
-    rng = np.random.default_rng([seed, 99])
-    plan = plot(rng, short)
-    taste = Taste(quiet=0.1, heldout=heldout)
-    stream = tell(int(rng.integers(1 << 40)), plan.turns + 0.6, size, taste)
-    return write_lesson(rng, stream, plan, (size[0] // factor, size[1] // factor), count)
-
-
-def draw_words(seed: int, count: int, longest: int) -> Lesson:
-    """A lesson without pictures: captions, and questions about what happened. A fifth of the cost,
-    and all of it for finding seconds again."""
-    rng = np.random.default_rng([seed, 97])
-    turns = int(rng.integers(5, longest))
-    plan = Plot(turns, 0, VISION_TURNS, WORD_TURNS, int(rng.integers(0, 1000)))
-    stream = tell(int(rng.integers(1 << 40)), plan.turns + 0.6, (64, 64), Taste(easy=True))
-    return write_lesson(rng, stream, plan, (2, 2), count)
-
-
-def draw_size(seed: int) -> tuple[int, int]:
-    rng = np.random.default_rng([seed, 98])
-    return SIZES[int(rng.choice(len(SIZES), p=SIZE_WEIGHTS))]
+def draw_lesson(rng: Rng, recording: Recording, count: int) -> Lesson:
+    """A random lesson on a piece of a recording."""
+    return write_lesson(rng, recording, plot(rng, recording.turns), count)
 
 
 def tensors(lesson: Lesson) -> dict[str, Tensor]:
     """What a training step reads of a lesson."""
     return {
-        "pictures": torch.from_numpy(lesson.pictures).movedim(-1, 2),
+        "features": torch.from_numpy(lesson.features).float(),
         "ids": torch.from_numpy(lesson.ids),
         "source": torch.from_numpy(lesson.source),
         "positions": torch.from_numpy(lesson.positions),

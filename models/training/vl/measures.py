@@ -32,6 +32,11 @@ class Score:
         return round(self.right / self.all, 3) if self.all else None
 
 
+def total(scores: dict[str, Score]) -> Score:
+    """Of all kinds together."""
+    return Score(sum(s.right for s in scores.values()), sum(s.all for s in scores.values()))
+
+
 @dataclass(slots=True)
 class Matches:
     """Events that were told (`found`), missed, and told without having happened."""
@@ -142,14 +147,16 @@ class Sheet:
         return {
             "now": {kind: score.share for kind, score in sorted(self.now.items())},
             "happened": {lag: score.share for lag, score in sorted(self.happened.items())},
+            "happened all": total(self.happened).share,
             "state then": {lag: score.share for lag, score in sorted(self.before.items())},
+            "state then all": total(self.before).share,
             "caption f1": self.captions.f1,
             "alert f1": self.alerts.f1,
             "false alerts a quiet minute": _rate(self.quiet_alerts, minutes[1]),
             "captions a quiet minute": _rate(self.quiet_captions, minutes[0]),
             "repeated captions": _rate(self.repeated, self.said),
             "captions": self.said,
-            "questions": sum(s.all for s in (*self.now.values(), *self.happened.values())),
+            "questions": sum(total(s).all for s in (self.now, self.happened, self.before)),
             "most tokens kept": self.tokens,
         }
 

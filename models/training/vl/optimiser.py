@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 STEPS = 4
-_LARGE = 1 << 20
+_LARGE = 1 << 19
 """Entries of a matrix whose iterations would cost more than its gradient."""
-_INNER = ("blocks", "layers", "mlp", "patch_embed")
+_INNER = ("blocks", "layers", "mlp", "patch_embed", "stem")
 
 
 def orthogonal(matrix: Tensor) -> Tensor:

@@ -5,27 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ...vl import tiny_words as words
+from ...vl.dialect import ending
+from ...vl.memory.asking import prepare
 from ...vl.memory.policies import Memory, policy_named
-from ...vl.memory.policy import Cue
 from ...vl.memory.sizes import TINY_SIZES
 from ...vl.model import VLModel
-from ...vl.segments import Pictures, Piece, Words
+from ...vl.segments import Pictures, Piece
 from ...vl.stream import Stream as Reading
 from ...vl.stream import StreamingVL
 from ...vl.tiny_dialect import TinyDialect
-from .labels import BETWEEN
+from .sight import watch
 from .truth import Turn, timeline
-from .world import Stream, picture
+from .world import Stream
 
 DIALECT = TinyDialect()
 MOST_SAID = 48
-SPEAK = 0.0
+SPEAK = 1.0
 """Log-odds at which the model speaks."""
+AT_ONCE = 16
+"""Looks that the tower sees in one batch."""
 
 
 @dataclass(slots=True, eq=False)
@@ -54,13 +56,9 @@ def load_show(model: VLModel, stream: Stream) -> Show:
     parts: list[Tensor] = []
     grid = (1, 1, 1)
     with torch.no_grad():
-        for first in range(0, len(turns), 16):
-            looks = [
-                np.stack([picture(stream, float(n)), picture(stream, n + BETWEEN)])
-                for n in range(first, min(first + 16, len(turns)))
-            ]
-            pictures = torch.from_numpy(np.stack(looks)).movedim(-1, 2)
-            found, grid = model.vision(pictures)
+        for first in range(0, len(turns), AT_ONCE):
+            looks = watch(stream, first, min(first + AT_ONCE, len(turns)))
+            found, grid = model.vision(torch.from_numpy(looks).movedim(-1, 2))
             parts.append(found)
     return Show(stream, turns, torch.cat(parts), grid)
 
@@ -68,7 +66,10 @@ def load_show(model: VLModel, stream: Stream) -> Show:
 class Player:
     """Plays several shows at once under one policy."""
 
-    def __init__(self, model: VLModel, policy: str, shows: Sequence[Show]) -> None:
+    def __init__(
+        self, model: VLModel, policy: str, shows: Sequence[Show], speak: float = SPEAK
+    ) -> None:
+        self.speak = speak
         first = policy_named(policy, TINY_SIZES)
         self.model = StreamingVL(model, 4096 * len(shows), first.layout)
         self.seats = [
@@ -98,16 +99,14 @@ class Player:
             silent = token == words.SILENT
             said = "" if silent else texts[spoken.index(seat)]
             seat.said.append(said)
-            mute = [Words("caption", (words.SILENT,), number, float(number))] if silent else []
-            seat.owed = [*mute, *DIALECT.footer(number, float(number), silent)]
+            seat.owed = list(ending(DIALECT, number, float(number), silent))
         self._forget(seats)
 
-    @staticmethod
-    def _opening_word(row: Tensor) -> int:
+    def _opening_word(self, row: Tensor) -> int:
         rest = row.clone()
         rest[words.SILENT] = -torch.inf
         odds = float(rest.logsumexp(0) - row[words.SILENT])
-        return int(rest.argmax()) if odds > SPEAK else words.SILENT
+        return int(rest.argmax()) if odds > self.speak else words.SILENT
 
     def _say(self, readings: list[Reading], logits: Tensor, barred: int = -1) -> list[str]:
         """Greedy words of each until it ends."""
@@ -152,13 +151,9 @@ class Player:
         for seat, text, now, span in asked:
             question = DIALECT.question(text, now, span)
             fork = self.model.fork(seat.reading)
-            recall = seat.memory.recall
-            if recall is not None:
-                ids = [token for part in question for token in part.ids]
-                queries = self.model.queries(fork, ids) if recall.wants_queries else None
-                self.model.insert(fork, recall.recall(Cue(now, span, queries)))
             forks.append(fork)
-            work.append((fork, question))
+            owed = prepare(self.model, fork, seat.memory, question, now, span, ())
+            work.append((fork, [*owed, *question]))
         logits = self.model.append(work)
         for fork in forks:
             fork.begin("answer")

@@ -1,52 +1,52 @@
 """The command that makes the language model, stage by stage, resuming where it stopped.
 
-The tower alone; the decoder on it, first with the tower as it is; captions without pictures, on
-which finding a second again is learnt; then all together. The shipped weights came about in these
-stages but with changes of the recipe between them (the form of answers about the past among
-others), so that this command repeats the way, not the bits.
+The tower alone; streams recorded through it; the decoder on these recordings, with the tower as it
+is. Rendering takes most of the time of the first two: `looking` and `recording` can do it in other
+processes beside.
 """
 
 from __future__ import annotations
 
 import argparse
+import time as clock
 from pathlib import Path
 
 import torch
 
 from ...vl.specs import TINY_VL
 from .export import export
+from .recording import draw_recording, load_tower
 from .student import Course, Teacher
 from .tower import train_tower
 
-STAGES = ("tower", "student", "recite", "final", "export")
-MINUTES = {"tower": 24.0, "student": 22.0, "recite": 5.0, "final": 18.0}
+STAGES = ("tower", "record", "student", "export")
+MINUTES = {"tower": 42.0, "record": 20.0, "student": 55.0}
 """Of one core of about 90 GFLOP/s each; the rates fall with the time that is given."""
-BEFORE = {"recite": "student", "final": "recite"}
 
 
-def course(stage: str, minutes: float) -> Course:
-    """How a stage of the decoder goes."""
-    if stage == "student":
-        return Course(minutes, short=0.3)
-    if stage == "recite":
-        return Course(minutes, fall=0.01, short=1.0, lessons=1, words=80, longest=24, live_every=4)
-    return Course(
-        minutes, lr=1.8e-3, tower_lr=3e-4, fall=0.75, short=0.0, lessons=1, longest=50, seed=3
-    )
+def record(folder: Path, minutes: float) -> None:
+    """Recordings until the time is up; those that are there are kept."""
+    tower = load_tower(folder / "tower" / "tower.pt", TINY_VL.vision)
+    target = folder / "recordings"
+    target.mkdir(parents=True, exist_ok=True)
+    stop, seed = clock.monotonic() + 60 * minutes, len(list(target.glob("*.rec")))
+    while clock.monotonic() < stop:
+        draw_recording(tower, seed).save(target / f"{seed:08d}.rec")
+        seed += 1
 
 
 def run(stage: str, folder: Path, minutes: float) -> None:
     """One stage; the others' checkpoints are looked for in `folder`."""
+    tower = folder / "tower" / "tower.pt"
     if stage == "tower":
-        train_tower(TINY_VL.vision, folder / "tower", minutes, 2e-3, 16)
-    elif stage == "export":
-        print(export(folder / "final" / "last.pt"))
+        train_tower(TINY_VL.vision, folder / "tower", minutes, 3e-3, folder / "looks")
+    elif stage == "record":
+        record(folder, minutes)
+    elif stage == "student":
+        recordings = folder / "recordings"
+        Teacher(TINY_VL, folder / "student", Course(minutes), tower, recordings).run()
     else:
-        tower = folder / "tower" / "tower.pt" if stage == "student" else None
-        teacher = Teacher(TINY_VL, folder / stage, course(stage, minutes), tower)
-        if stage in BEFORE and not teacher.step:
-            teacher.follow(folder / BEFORE[stage] / "last.pt")
-        teacher.run()
+        print(export(folder / "student" / "last.pt"))
 
 
 def main() -> None:

@@ -1,33 +1,39 @@
-"""First phase: the vision tower alone, so that its tokens tell what stands where."""
+"""First phase: the vision tower alone, so that its tokens tell what stands where, how it moves and
+what has just happened to it."""
 
 from __future__ import annotations
 
 import json
 import time as clock
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ...vl.specs import VisionSpec
 from ...vl.vision import VisionTower
-from .labels import CELL, FINE, UNKNOWN, WHOLE, Look, look, moments
+from .labels import CELL, FINE, UNKNOWN, WHOLE
+from .looking import SMALL, Batch, Looks, Pool, arrivals, batch, draw, one
 from .optimiser import Muon
-from .story import SIZE_WEIGHTS, SIZES, Taste, tell
+from .story import Taste
 
-PER_STREAM = 2
-SECONDS = 7.0
 POSITIVE = 3.0
-"""Weight of cells with something in them."""
-FLOOR = 0.02
-"""Variance below which a direction of patches counts as noise."""
-EASY = 800
-"""Steps on plain pictures alone: shapes are learnt there, and then seen elsewhere."""
-SMALL = 2400
-"""First steps, on pictures of one thing or two: four times as many in the same time."""
+"""Weight of cells with something in them, of what moves, and of what has happened."""
+HEAVY = {"mask": 8.0, "kind": 4.0, "event": 3.0, "motion": 2.0, "centre": 2.0, "view": 1.5}
+EASY = 0.15
+"""First part of the time, on small pictures: four times as many."""
+FALL = 0.45
+"""Last part of it, over which the rate falls."""
+ROOM = 700
+"""Chunks of looks that are kept to be seen again."""
+MIXED = 4
+"""Chunks that a batch is drawn from."""
+FRESH = 3
+"""Steps of which one renders a chunk, where no other process has, once there are `ENOUGH`."""
+ENOUGH = 100
 
 
 class Reader(nn.Module):
@@ -41,7 +47,7 @@ class Reader(nn.Module):
         self.whole = nn.Linear(spec.out_dim, sum(WHOLE.values()))
 
     def forward(self, pictures: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """[n, 2, 3, H, W] -> logits of cells [n, tokens, classes] and of all [n, classes]."""
+        """[n, 4, 3, H, W] -> logits of cells [n, tokens, classes] and of all [n, classes]."""
         tokens, _ = self.tower(pictures)
         tokens = functional.rms_norm(tokens.float(), tokens.shape[-1:])
         cells = self.cells(tokens).split(list(CELL.values()), -1)
@@ -50,170 +56,126 @@ class Reader(nn.Module):
         return named, dict(zip(WHOLE, whole, strict=True))
 
 
-@torch.no_grad()
-def prepare(reader: Reader, looks: list[list[Look]]) -> None:
-    """Begin with filters that whiten patches, and with blocks that change nothing: edges are as
-    loud as plain colour from the first step on (Jordan 2024, arXiv 2404.00498, 3.2)."""
-    tower = reader.tower
-    weight = tower.patch_embed.proj.weight
-    patches = [tower._patches(batch(part)[0]).flatten(0, 1) for part in looks]
-    spread = torch.cat([part - part.mean(0) for part in patches])
-    values, vectors = torch.linalg.eigh(spread.T @ spread / len(spread))
-    best = values.flip(0)[: len(weight)]
-    filters = vectors.T.flip(0)[: len(weight)] / (best + FLOOR).sqrt()[:, None]
-    weight.copy_(filters.view_as(weight))
-    for block in tower.blocks:
-        block.attn.proj.weight.zero_()  # type: ignore[union-attr, operator]
-        block.mlp.down_proj.weight.zero_()  # type: ignore[union-attr, operator]
+def _balance(name: str, classes: int) -> Tensor | None:
+    """Weights of classes, of which the first is what mostly is."""
+    weight = torch.full((classes,), POSITIVE)
+    weight[0] = 1.0
+    if name.startswith("number"):
+        return weight
+    if name not in ("kind", "motion", "before", "event", "view", "viewed", "filmed", "light"):
+        return None
+    return weight
 
 
-def batch(looks: list[Look]) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-    """Pictures [n, 2, 3, H, W] and labels of looks of one size."""
-    pictures = torch.from_numpy(np.stack([item.pictures for item in looks])).movedim(-1, 2)
-    cells = {
-        name: torch.from_numpy(np.stack([item.cells[name].ravel() for item in looks]))
-        for name in CELL
-    }
-    cells["mask"] = torch.from_numpy(np.stack([item.masks for item in looks])).flatten(1, 2)
-    whole = {name: torch.tensor([item.whole[name] for item in looks]) for name in WHOLE}
-    return pictures.contiguous(), cells, whole
-
-
-def draw(
-    seed: int, count: int, factor: int, taste: Taste, size: tuple[int, int] | None = None
-) -> list[Look]:
-    """Looks of random streams of one size."""
-    rng = np.random.default_rng([seed, 77])
-    size = size or SIZES[int(rng.choice(len(SIZES), p=SIZE_WEIGHTS))]
-    found: list[Look] = []
-    while len(found) < count:
-        stream = tell(int(rng.integers(1 << 40)), SECONDS, size, taste)
-        for time in sorted(moments(rng, stream, PER_STREAM)):
-            found.append(look(stream, time, factor))
-    return found[:count]
-
-
-def losses(
-    reader: Reader, data: tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]
-) -> dict[str, Tensor]:
+def losses(reader: Reader, data: Batch) -> dict[str, Tensor]:
+    """Of each label, and their weighted `total`."""
     pictures, cells, whole = data
-    with torch.autocast("cpu", torch.bfloat16):
+    # The fused attention's gradient is slow on so few tokens.
+    with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
         of_cells, of_whole = reader(pictures)
     out: dict[str, Tensor] = {}
-    weight = torch.ones(CELL["kind"])
-    weight[1:] = POSITIVE
-    moving = torch.ones(CELL["motion"])
-    moving[1:] = POSITIVE
-    filming = torch.ones(WHOLE["view"])
-    filming[1:] = POSITIVE
-    logits = of_cells.pop("mask").float()
-    out["mask"] = functional.binary_cross_entropy_with_logits(logits, cells["mask"])
-    for name, logits in of_cells.items():
-        rows, labels = logits.float().flatten(0, 1), cells[name].flatten()
-        balance = {"kind": weight, "motion": moving}.get(name)
-        out[name] = functional.cross_entropy(rows, labels, balance, ignore_index=UNKNOWN)
-    for name, logits in of_whole.items():
-        balance = filming if name == "view" else None
-        out[name] = functional.cross_entropy(
-            logits.float(), whole[name], balance, ignore_index=UNKNOWN
-        )
+    mask = of_cells.pop("mask").float()
+    out["mask"] = functional.binary_cross_entropy_with_logits(mask, cells["mask"])
+    for name, logits in (*of_cells.items(), *of_whole.items()):
+        labels = cells[name] if name in cells else whole[name]
+        rows = logits.float().flatten(0, -2)
+        balance = _balance(name, rows.shape[-1])
+        out[name] = functional.cross_entropy(rows, labels.flatten(), balance, ignore_index=UNKNOWN)
     out = {name: loss for name, loss in out.items() if torch.isfinite(loss)}
-    heavy = {"mask": 8.0, "kind": 4.0, "view": 1.5, "motion": 2.0}
-    out["total"] = torch.stack([heavy.get(k, 1.0) * v for k, v in out.items()]).sum()
+    for name in [name for name in out if name.startswith("number")]:
+        out["numbers"] = out.get("numbers", 0.0) + 0.3 * out.pop(name)
+    out["total"] = torch.stack([HEAVY.get(k, 1.0) * v for k, v in out.items()]).sum()
     return out
 
 
 @torch.no_grad()
-def accuracy(reader: Reader, sets: list[list[Look]]) -> dict[str, float]:
-    """Share right of each label; of cells where something stands."""
-    right: dict[str, list[float]] = {}
+def accuracy(reader: Reader, sets: list[Looks]) -> dict[str, float]:
+    """Share right of each label; of cells where something stands. "x+": of those that are not the
+    first class."""
+    right: dict[str, list[bool]] = {}
     for looks in sets:
         pictures, cells, whole = batch(looks)
         of_cells, of_whole = reader(pictures)
-        mask = cells.pop("mask") > 0.5
-        hits = ((of_cells.pop("mask") > 0) & mask).sum() / mask.sum()
-        right.setdefault("mask", []).append(float(hits))
-        something = cells["kind"] > 0
         for name, logits in (*of_cells.items(), *of_whole.items()):
+            if name == "mask":
+                continue
             labels = cells[name] if name in cells else whole[name]
-            known = labels != UNKNOWN
-            if name == "kind":
-                known = known & something
-            right.setdefault(name, []).extend((logits.argmax(-1) == labels)[known].tolist())
-        right.setdefault("moving", []).extend(
-            (of_cells["motion"].argmax(-1) == cells["motion"])[cells["motion"] > 0].tolist()
-        )
-        filming = whole["view"] > 0
-        right.setdefault("filming", []).extend(
-            (of_whole["view"].argmax(-1) == whole["view"])[filming].tolist()
-        )
+            hits, known = logits.argmax(-1) == labels, labels != UNKNOWN
+            name = "numbers" if name.startswith("number") else name
+            if name in cells:
+                known = known & (cells["kind"] > 0)
+            elif name == "numbers":
+                known = known & (whole["count"] > 0)
+            right.setdefault(name, []).extend(hits[known].tolist())
+            if _balance(name, 2) is not None and name != "kind":
+                right.setdefault(f"{name}+", []).extend(hits[known & (labels > 0)].tolist())
     return {name: round(float(np.mean(hits)), 3) for name, hits in right.items() if hits}
 
 
-def heldout(factor: int) -> list[list[Look]]:
-    return [draw(10_000_000 + i, 48, factor, Taste(heldout=True)) for i in range(5)]
+def heldout(factor: int) -> list[Looks]:
+    return [draw(10_000_000 + i, 64, factor, Taste(heldout=True)) for i in range(6)]
 
 
-def train_tower(spec: VisionSpec, folder: Path, minutes: float, lr: float, size: int) -> None:
-    """Train for so many minutes in all (resumed ones count), and save the tower."""
+def train_tower(
+    spec: VisionSpec, folder: Path, minutes: float, lr: float, looks: Path | None = None
+) -> None:
+    """Train for so many minutes in all (resumed ones count), and save the tower.
+
+    Args:
+        looks: a folder into which `looking` renders in other processes.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     reader = Reader(spec)
     optimiser = Muon(reader, lr)
-    step, spent = 0, 0.0
+    step, spent, seed = 0, 0.0, 0
     last = folder / "tower.pt"
-    if not last.exists() and (folder / "begin.pt").exists():
-        state = torch.load(folder / "begin.pt", weights_only=True)
-        own, step = reader.state_dict(), state["step"]
-        for name, value in state["reader"].items():
-            own[name][: len(value)] = value
-        spent = float(state["spent"])
-    elif not last.exists():
-        easy = Taste(crowded=True, easy=True)
-        prepare(reader, [draw(i + 7_000, 64, spec.factor, easy, (64, 64)) for i in range(4)])
     if last.exists():
         state = torch.load(last, weights_only=True)
         reader.load_state_dict(state["reader"])
         optimiser.load_state_dict(state["optimiser"])
-        step, spent = state["step"], state["spent"]
-    tests = heldout(spec.factor)
-    near = [draw(20_000_000 + i, 64, spec.factor, Taste(easy=True), (64, 64)) for i in range(3)]
+        step, spent, seed = state["step"], state["spent"], state["seed"]
+    pool, rng, tests = Pool(ROOM), np.random.default_rng(step), heldout(spec.factor)
     log = (folder / "tower.jsonl").open("a")
     begun = clock.perf_counter() - spent
-    for data in feed(step, size, spec.factor):
+    told = spent
+    while spent < 60 * minutes:
         spent = clock.perf_counter() - begun
         done = min(1.0, spent / (60 * minutes))
-        optimiser.set_rate(min(1.0, (step + 1) / 100) * max(0.02, min(1.0, (1 - done) / 0.4)))
-        found = losses(reader, data)
+        seed += _more(pool, seed, spec.factor, done < EASY, looks)
+        optimiser.set_rate(min(1.0, (step + 1) / 100) * max(0.02, min(1.0, (1 - done) / FALL)))
+        found = losses(reader, pool.batch(rng, MIXED))
         optimiser.zero_grad(set_to_none=True)
         found["total"].backward()
         nn.utils.clip_grad_norm_(reader.parameters(), 3.0)
         optimiser.step()
         step += 1
         if step % 20 == 0:
-            _write(log, {"step": step, "s": round(spent), **_plain(found)})
-        if step % 400 == 0 or done >= 1:
+            _write(log, {"step": step, "s": round(spent), "taken": pool.taken, **_plain(found)})
+        if spent > told + 120 or spent >= 60 * minutes:
+            told = spent
             _write(log, {"step": step, "s": round(spent), "held out": accuracy(reader, tests)})
-            _write(log, {"step": step, "small": accuracy(reader, near)})
             state = {"reader": reader.state_dict(), "optimiser": optimiser.state_dict()}
-            torch.save({**state, "step": step, "spent": spent}, folder / "tower.part")
+            torch.save({**state, "step": step, "spent": spent, "seed": seed}, folder / "tower.part")
             (folder / "tower.part").replace(last)
-        if done >= 1:
-            return
 
 
-def feed(
-    first: int, size: int, factor: int
-) -> Iterator[tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]]:
-    step = first
-    while True:
-        easy = step < EASY or (step < 2 * EASY and step % 2 == 0)
-        if step < SMALL:
-            close = Taste(crowded=step % 2 == 0, easy=easy)
-            yield batch(draw(step + 20_000, 2 * size, factor, close, (64, 64)))
-        else:
-            yield batch(draw(step + 20_000, size, factor, Taste(crowded=True)))
-        step += 1
+def _more(pool: Pool, seed: int, factor: int, easy: bool, folder: Path | None) -> int:
+    """Take in what others have rendered, or render a chunk. How many were rendered here."""
+    small = [chunk for chunk in pool.chunks if chunk.size == SMALL]
+    if not easy and small:
+        for chunk in small:
+            pool.chunks.remove(chunk)
+    if folder is not None:
+        for chunk in arrivals(folder):
+            if easy == (chunk.size == SMALL):
+                pool.add(chunk)
+                return 0
+    pool.steps += 1
+    if len(pool.chunks) >= ENOUGH and pool.steps % FRESH:
+        return 0
+    pool.add(one(seed + 20_000, factor, easy))
+    return 1
 
 
 def _plain(found: dict[str, Tensor]) -> dict[str, float]:

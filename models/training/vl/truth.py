@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .labels import BETWEEN, MOTIONS, SKIES, UNKNOWN, VIEWS, light, motion, view
+from .labels import MOTIONS, SKIES, UNKNOWN, VIEWS, motion, view
 from .shapes import SOMETHING
+from .sight import BETWEEN, late
 from .world import Event, Stream, Thing
-
-LATE = {"move": 0.25, "stop": 0.25, "camera": 0.25, "camera stop": 0.25}
-"""What begins up to this long after a turn's first picture is seen in that turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,6 @@ class State:
         camera: one of `VIEWS`, or empty where it is in doubt.
         sky, tone: kind of background and its main colour.
         dark: whether it is, or None in between.
-        light: what the light does: 0 steady, 1 darker, 2 brighter, `UNKNOWN`.
     """
 
     things: tuple[Seen, ...]
@@ -54,7 +51,6 @@ class State:
     sky: str
     tone: str
     dark: bool | None
-    light: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +65,7 @@ class Turn:
 
 def turn_of(event: Event) -> int:
     """The turn that tells of an event: the first that sees what it changed."""
-    return max(0, math.ceil(event.time - LATE.get(event.kind, BETWEEN)))
+    return max(0, math.ceil(event.time - late(event)))
 
 
 def _third(value: float) -> tuple[int, bool]:
@@ -118,7 +114,6 @@ def state(stream: Stream, number: int) -> State:
         sky=SKIES[SKIES.index(scene.background.kind)],
         tone=tone,
         dark=True if gain < 0.58 else False if gain > 0.8 else None,
-        light=light(stream, start, end),
     )
 
 

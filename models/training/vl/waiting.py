@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .asking import NUMBERS, choose
+from .asking import NUMBERS
 from .backgrounds import COLOURS
+from .phrases import choose
 from .shapes import SHAPES, SOMETHING
 from .truth import Seen, Turn
 from .world import WAYS, Event
@@ -210,3 +211,37 @@ def condition(rng: Rng, turns: list[Turn], number: int | None = None) -> Conditi
         event = Event("move" if moves else "appear", 0.0, thing.shape, thing.colour, thing.way)
         return _of_event(rng, event)
     return _random(rng)
+
+
+def near_miss(rng: Rng, turns: list[Turn], number: int) -> Condition | None:
+    """Something to wait for that differs in one thing from what happens at a turn, or a second or
+    two before it; or that would be wrong of a thing that is there."""
+    recent = [event for turn in turns[max(0, number - 2) : number + 1] for event in turn.events]
+    things = [t for t in turns[number].state.things if t.shape != SOMETHING]
+    if recent and (rng.random() < 0.6 or not things):
+        event = recent[int(rng.integers(len(recent)))]
+    elif things:
+        thing = things[int(rng.integers(len(things)))]
+        kind = choose(rng, ("move", "stop", "vanish", "recolour", "appear", "appear", "appear"))
+        way = choose(rng, tuple(COLOURS) if kind == "recolour" else tuple(WAYS))
+        shape, colour = thing.shape, thing.colour
+        if kind == "appear":
+            other = rng.random() < 0.5
+            shape = choose(rng, SHAPES) if other else shape
+            colour = colour if other else choose(rng, tuple(COLOURS))
+        return _of_event(rng, Event(kind, 0.0, shape, colour, way))
+    else:
+        return None
+    form = int(rng.integers(4))
+    if form == 0 and event.shape:
+        event = replace(event, shape=choose(rng, SHAPES))
+    elif form == 1 and event.colour:
+        event = replace(event, colour=choose(rng, tuple(COLOURS)))
+    elif form == 2 and event.way:
+        ways = COLOURS if event.way in COLOURS else WAYS
+        event = replace(event, way=choose(rng, tuple(ways)))
+    elif event.shape:
+        kind = choose(rng, ("appear", "vanish", "move", "stop", "recolour"))
+        way = choose(rng, tuple(COLOURS) if kind == "recolour" else tuple(WAYS))
+        event = replace(event, kind=kind, way=way)
+    return _of_event(rng, event)

@@ -10,6 +10,7 @@ from millrace.models.vl.model import VLModel
 from millrace.models.vl.positions import lay_out
 from millrace.models.vl.segments import Pictures, Piece, Words
 from millrace.models.vl.specs import TINY_VL
+from millrace.models.vl.vision import StemBlock
 from vl_oracle import pair, small_spec, their_features, their_logits
 
 SIZES = [(28, 28), (56, 56), (56, 140), (84, 140), (140, 28)]
@@ -56,7 +57,10 @@ def test_text_is_transformers(tied: bool) -> None:
 
 def test_gradients_reach_every_weight() -> None:
     model = VLModel(TINY_VL)
-    features, grid = model.vision(torch.rand(2, 2, 3, 96, 128))
+    for module in model.modules():
+        if isinstance(module, StemBlock):
+            torch.nn.init.normal_(module.conv2.weight, std=0.02)  # nothing at first
+    features, grid = model.vision(torch.rand(2, 4, 3, 96, 128))
     pieces: list[Piece] = [
         Words("system", (1, 2)),
         Pictures(features[0], grid, 0, 0.0),
@@ -72,6 +76,25 @@ def test_gradients_reach_every_weight() -> None:
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
+def test_a_new_block_of_the_stem_changes_nothing() -> None:
+    x = torch.rand(1, 8, 6, 6)
+    block = StemBlock(8)
+    bias = block.conv2.bias
+    assert bias is not None
+    torch.testing.assert_close(block(x) - x, bias[:, None, None].expand(x.shape))
+
+
+def test_a_stem_tells_where_things_are() -> None:
+    """Attention over patches knows distances alone; the same spot elsewhere is another token."""
+    torch.manual_seed(0)
+    tower = VLModel(TINY_VL).vision.eval()
+    grey = torch.full((1, 4, 3, 128, 160), 0.5)
+    with torch.no_grad():
+        seen = tower(grey)[0][0].unflatten(0, (4, 5))
+    assert (seen[1, 1] - seen[1, 3]).abs().max() > 1e-3
+    assert (seen[1, 1] - seen[2, 1]).abs().max() > 1e-3
+
+
 def test_copies_and_moves_keep_both_views_of_a_model_one() -> None:
     model = VLModel(small_spec(layers=1))
     copied = deepcopy(model).double()
@@ -82,4 +105,4 @@ def test_copies_and_moves_keep_both_views_of_a_model_one() -> None:
 
 def test_pictures_of_odd_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="multiples of 32"):
-        VLModel(TINY_VL).vision(torch.rand(1, 2, 3, 100, 128))
+        VLModel(TINY_VL).vision(torch.rand(1, 4, 3, 100, 128))

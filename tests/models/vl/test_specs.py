@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from millrace.models.vl.model import VLModel
-from millrace.models.vl.specs import QWEN2_5_VL_3B, QWEN2_5_VL_7B, VLSpec
+from millrace.models.vl.specs import QWEN2_5_VL_3B, QWEN2_5_VL_7B, VisionStemSpec, VLSpec
 from transformers import Qwen2_5_VLForConditionalGeneration
 from vl_oracle import oracle_config, released, small_spec
 
@@ -52,3 +52,9 @@ def test_specs_that_cannot_be_are_refused() -> None:
         replace(spec.text, heads=5)
     with pytest.raises(ValueError, match="out_dim"):
         replace(spec, vision=replace(spec.vision, out_dim=65))
+    with pytest.raises(ValueError, match="carried"):
+        replace(spec.vision, carried=spec.vision.frames)
+    with pytest.raises(ValueError, match="do not end at"):
+        replace(spec.vision, stem=VisionStemSpec((8, 16), (0, 1)))
+    with pytest.raises(ValueError, match="widths of stages"):
+        VisionStemSpec((8, 16), (0,))

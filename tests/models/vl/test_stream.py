@@ -375,7 +375,7 @@ def test_an_arena_never_grows() -> None:
 def test_the_tower_sees_grids_of_any_streams_at_once() -> None:
     model = VLModel(TINY_VL).eval()
     streaming = StreamingVL(model, 10)
-    pictures = torch.rand(3, 2, 3, 128, 96)
+    pictures = torch.rand(3, 4, 3, 128, 96)
     features, grid = streaming.see(pictures)
     assert features.shape == (3, 12, 192) and grid == (1, 4, 3)
     one, _ = streaming.see(pictures[1:2])

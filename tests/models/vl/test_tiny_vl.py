@@ -51,8 +51,8 @@ def test_it_tells_colours_and_motion_of_plain_streams(model: VLModel) -> None:
     examiner.play(progress=False)
     found = examiner.sheet
     color, motion = found.now["color"], found.now["motion"]
-    assert color.right >= 0.7 * color.all
-    assert motion.right >= 0.7 * motion.all
+    assert color.right >= 0.85 * color.all
+    assert motion.right >= 0.85 * motion.all
 
 
 def test_a_foreign_question_gets_its_limits(model: VLModel) -> None:

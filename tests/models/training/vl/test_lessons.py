@@ -6,45 +6,50 @@ import numpy as np
 import pytest
 import torch
 from millrace.models.training.vl.asking import about
-from millrace.models.training.vl.forks import (
-    Memory,
-    alert,
-    asked_turns,
-    before,
-    happened,
-    past,
-    present,
-)
+from millrace.models.training.vl.forks import alert, before, past, when
 from millrace.models.training.vl.labels import UNKNOWN
-from millrace.models.training.vl.lesson import Plot, draw_lesson, tensors, write_lesson
+from millrace.models.training.vl.lesson import draw_lesson, tensors, write_lesson
 from millrace.models.training.vl.meaning import meanings, same
 from millrace.models.training.vl.packed import Seen, packed_hidden
-from millrace.models.training.vl.story import tell
+from millrace.models.training.vl.plot import Plot, focused, lively, tell_of
+from millrace.models.training.vl.recording import Recording
+from millrace.models.training.vl.remembered import Memory, Told, asked_turns, happened, spoken
+from millrace.models.training.vl.story import Taste, tell
 from millrace.models.training.vl.telling import caption
-from millrace.models.training.vl.truth import Turn, timeline
+from millrace.models.training.vl.truth import timeline
 from millrace.models.training.vl.waiting import Condition, condition
 from millrace.models.vl import tiny_words as words
 from millrace.models.vl.decoder import Decoder
+from millrace.models.vl.memory.focus import focus
 from millrace.models.vl.positions import lay_out
 from millrace.models.vl.segments import Pictures, Piece, Words
 from millrace.models.vl.specs import TINY_VL
 
 
-def _all(turns: list[Turn]) -> Memory:
-    there = np.ones(len(turns), bool)
-    return Memory(there, there)
+def _recording(seed: int, seconds: int = 25, size: tuple[int, int] = (96, 96)) -> Recording:
+    """Of a stream, with features that are noise."""
+    turns = timeline(tell(seed, seconds + 0.6, size))
+    grid = size[0] // 32, size[1] // 32
+    shape = len(turns), grid[0] * grid[1], TINY_VL.text.dim
+    noise = np.random.default_rng(seed).standard_normal(shape)
+    return Recording(turns, noise.astype(np.float16), grid)
 
 
-def _nothing(turns: list[Turn]) -> Memory:
-    there = np.zeros(len(turns), bool)
-    return Memory(there, there)
+def _told(seed: int, seconds: int = 25) -> Told:
+    turns = timeline(tell(seed, seconds + 0.6))
+    return tell_of(None, turns, Plot(tuple(range(len(turns))), len(turns)))
+
+
+def _memory(told: Told, there: bool) -> Memory:
+    marks = np.full(len(told.turns), there)
+    return Memory(marks, marks, marks)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_packed_forks_equal_the_whole_sequence_under_its_mask(seed: int) -> None:
     torch.manual_seed(0)
     text = Decoder(TINY_VL.text)
-    lesson = draw_lesson(seed, (96, 96), 32, 12, False, short=seed % 2 == 0)
+    lesson = draw_lesson(np.random.default_rng(seed), _recording(seed), 12)
     data = tensors(lesson)
     embeds = torch.randn(len(lesson.ids), TINY_VL.text.dim)
     length = len(data["stream"])
@@ -61,32 +66,28 @@ def test_packed_forks_equal_the_whole_sequence_under_its_mask(seed: int) -> None
 
 
 def test_tokens_stand_where_the_streaming_path_puts_them() -> None:
-    stream = tell(4, 5.6, (96, 128))
     rng = np.random.default_rng(1)
-    plan = Plot(5, 5, 16, 100, 0)
-    lesson = write_lesson(rng, stream, plan, (3, 4), 3, vary=False)
+    plan = Plot(tuple(range(5)), 5)
+    lesson = write_lesson(rng, _recording(4, 5, (96, 128)), plan, 3, vary=False)
     pieces: list[Piece] = [Words("system", (words.BEGIN,))]
-    captions = lesson.captions
-    for number, said in enumerate(captions):
+    for number, said in enumerate(lesson.told.said):
         mark = Words("header", (words.stamp(number),))
-        spoken = (*words.encode(said), words.END) if said else (words.SILENT,)
         pieces += [mark, Pictures(None, (1, 3, 4), number, float(number)), mark]
-        pieces.append(Words("caption", spoken))
+        pieces.append(Words("caption", spoken(said)))
     length = int((lesson.owner < 0).sum())
-    if words.WISH not in lesson.ids[:length]:
-        wanted = lay_out(pieces, TINY_VL.text.tokens_per_second)
-        np.testing.assert_allclose(lesson.positions[:, :length], wanted)
+    wanted = lay_out(pieces, TINY_VL.text.tokens_per_second)
+    np.testing.assert_allclose(lesson.positions[:, :length], wanted)
 
 
 def test_what_is_learnt_are_the_next_tokens() -> None:
-    lesson = draw_lesson(11, (96, 96), 32, 20, False)
+    lesson = draw_lesson(np.random.default_rng(11), _recording(11), 20)
     at = np.flatnonzero(lesson.weight > 0)
     assert (lesson.target[at] == lesson.ids[at + 1]).all()
     assert (lesson.owner[at] == lesson.owner[at + 1]).all()
 
 
 def test_a_fork_never_sees_turns_to_come() -> None:
-    lesson = draw_lesson(12, (96, 96), 32, 30, False)
+    lesson = draw_lesson(np.random.default_rng(12), _recording(12), 30)
     length = lesson.stream_mask.shape[0]
     for number, fork in enumerate(lesson.forks):
         row = lesson.fork_mask[np.flatnonzero(lesson.owner[length:] == number)[0]]
@@ -98,32 +99,55 @@ def test_a_fork_never_sees_turns_to_come() -> None:
         assert len(stamps) <= 2 * (fork.turn + 1)
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_answers_about_the_past_are_the_captions_of_then(seed: int) -> None:
-    turns = timeline(tell(seed, 25.0))
-    captions = [caption(turn, n == 0) for n, turn in enumerate(turns)]
+@pytest.mark.parametrize("seed", range(6))
+def test_a_question_about_a_time_sees_what_the_live_path_leaves(seed: int) -> None:
+    told = _told(seed)
+    plan = Plot(tuple(n for n in range(len(told.turns)) if n % 3), len(told.turns) // 2)
+    told = tell_of(None, told.turns, plan)
+    table = [Words("system", (1,), pinned=True)]
+    table += [Words("header", (1,), n, float(s)) for n, s in enumerate(plan.seconds)]
     rng = np.random.default_rng(seed)
     for _ in range(20):
-        fork = past(rng, turns, captions, len(turns) - 1, _all(turns))
+        time = when(rng, plan.seconds[-1], int(rng.integers(0, plan.seconds[-1])))
+        memory = focused(rng, plan, time.span, plan.turns - 1)
+        left = {part.turn for part in focus(table, time.span) if part.turn >= 0}
+        assert set(np.flatnonzero(memory.words)) == left
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_answers_about_the_past_are_the_captions_of_then(seed: int) -> None:
+    told, rng = _told(seed), np.random.default_rng(seed)
+    last = len(told.turns) - 1
+    for _ in range(20):
+        time = when(rng, last, int(rng.integers(0, last)))
+        fork = past(rng, told, last, time, _memory(told, True))
         if fork is None:
             continue
         stamps = [token for token in fork.ids[fork.said.index(True) :] if words.is_stamp(token)]
         seconds = [token - words.FIRST_STAMP for token in stamps]
-        told = [captions[n] for n in seconds if n < len(captions) and captions[n]]
-        assert ", then ".join(told) == (fork.answer if told else "")
+        texts = [told.true[n] for n in seconds if n <= last and told.true[n]]
+        assert ", then ".join(texts) == (fork.answer if texts else "")
         assert words.decode(fork.ids[fork.said.index(True) :]) == fork.answer
-        said = [text for text in fork.answer.split(", then ") if text != "nothing happened"]
-        assert all(text in captions for text in said)
 
 
 def test_what_is_not_remembered_is_not_answered() -> None:
-    turns = timeline(tell(3, 25.0))
-    captions = [caption(turn, n == 0) for n, turn in enumerate(turns)]
-    with pytest.raises(LookupError):
-        happened([4, 5], captions, _nothing(turns))
-    rng = np.random.default_rng(0)
-    forks = [before(rng, turns, 20, _nothing(turns)) for _ in range(40)]
+    told, rng = _told(3), np.random.default_rng(0)
+    nothing = _memory(told, False)
+    forks = [past(rng, told, 20, when(rng, 20, 5), nothing) for _ in range(20)]
+    forks += [before(rng, told, 20, when(rng, 20, 5), nothing) for _ in range(40)]
     assert {fork.answer for fork in forks if fork} == {"<forgot>"}
+
+
+def test_pictures_are_believed_more_than_words() -> None:
+    told = _told(3)
+    turn = next(n for n, text in enumerate(told.true) if text and n > 2)
+    said = list(told.true)
+    said[turn] = "the camera stops"
+    told = Told(told.turns, told.seconds, told.true, said)
+    marks = np.full(len(said), True)
+    assert happened([turn], told, 99, Memory(marks, marks, marks)) == [told.true[turn]]
+    assert happened([turn], told, 99, Memory(marks, ~marks, marks)) == ["the camera stops"]
+    assert happened([turn], told, 99, Memory(~marks, ~marks, ~marks)) is None
 
 
 def test_a_span_names_the_turns_whose_stamps_it_writes() -> None:
@@ -131,14 +155,24 @@ def test_a_span_names_the_turns_whose_stamps_it_writes() -> None:
     assert asked_turns((0.0, 0.0)) == [0]
 
 
+def test_still_turns_are_left_out_as_the_live_path_does() -> None:
+    turns = timeline(tell(2, 60.6, taste=Taste(quiet=0.9)))
+    read = lively(turns, list(range(len(turns))))
+    assert len(read) < len(turns)
+    assert np.diff(read).max() <= 5
+    assert all(n in read for n, turn in enumerate(turns) if turn.events)
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_alerts_are_told_yes_and_no_as_the_truth_has_it(seed: int) -> None:
-    turns = timeline(tell(seed, 25.0))
-    rng = np.random.default_rng(seed)
+    told, rng = _told(seed), np.random.default_rng(seed)
+    there = _memory(told, True)
     answers = [
-        fork.answer for n in range(len(turns)) if (fork := alert(rng, turns, n, _all(turns)))
+        fork.answer
+        for n in (*range(len(told.turns)), *range(len(told.turns)))
+        if (fork := alert(rng, told.turns, n, there))
     ]
-    assert answers.count("yes") > 2
+    assert answers.count("yes") > 1
     assert answers.count("no") > 2
 
 
@@ -176,7 +210,6 @@ def test_questions_about_the_present_follow_from_the_state() -> None:
             if asked.kind == "shape":
                 shapes = {f"a {thing.shape}" for thing in turn.state.things}
                 assert asked.answer in shapes
-        assert present(rng, turns, 0, _all(turns)) is None or True
 
 
 def test_two_ways_to_say_it_mean_the_same() -> None:

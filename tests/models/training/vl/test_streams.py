@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from millrace.models.training.vl.backgrounds import COLOURS, dominant
-from millrace.models.training.vl.labels import BETWEEN, KINDS, UNKNOWN, look, moments
+from millrace.models.training.vl.labels import KINDS, UNKNOWN, look, moments
 from millrace.models.training.vl.shapes import SHAPES, SOMETHING, draw
+from millrace.models.training.vl.sight import BETWEEN, pictures, recent, watch
 from millrace.models.training.vl.story import SIZES, Taste, tell
 from millrace.models.training.vl.telling import caption
 from millrace.models.training.vl.truth import timeline, turn_of
@@ -107,11 +108,29 @@ def test_labels_of_a_look_name_the_things_and_doubt_what_is_cut() -> None:
             scene = stream.scene(time + BETWEEN)
             known = {t.shape for t in scene.things} | {"none"}
             assert kinds <= known
+            assert found.pictures.shape == (4, 128, 128, 3)
             clear = [t for t in scene.things if stream.visible(t, time + BETWEEN, 0.25)]
             if found.whole["count"] != UNKNOWN:
                 assert found.whole["count"] == len(clear)
                 marked = found.cells["centre"]
-                assert (marked == 1).sum() <= len(clear) <= 4
+                assert marked[marked > 0].sum() <= len(clear) <= 4
+
+
+def test_looks_overlap_by_half() -> None:
+    stream = tell(2, 6.6, (96, 96))
+    seen = watch(stream, 0, 4)
+    for number in range(4):
+        assert np.array_equal(seen[number], pictures(stream, float(number)))
+    assert np.array_equal(seen[0, 0], seen[0, 2])
+    assert np.array_equal(seen[1, 2:], seen[2, :2])
+
+
+def test_an_event_is_seen_in_the_look_that_tells_of_it() -> None:
+    for seed in SEEDS:
+        stream = tell(seed, 20.0)
+        for event in stream.events:
+            seen = [n for n in range(22) if recent(event, float(n))]
+            assert seen in ([turn_of(event)], [])
 
 
 def test_colours_have_names() -> None:

@@ -6,14 +6,27 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from millrace.models.training.vl.measures import Matches, Sheet, lag_name, match, quiet
+from millrace.models.training.vl.evaluate import fired
+from millrace.models.training.vl.looking import Pool, arrivals, batch, draw
+from millrace.models.training.vl.measures import (
+    Matches,
+    Score,
+    Sheet,
+    lag_name,
+    match,
+    quiet,
+    total,
+)
 from millrace.models.training.vl.optimiser import Muon, orthogonal
+from millrace.models.training.vl.recording import LOUDNESS, load_tower, record
+from millrace.models.training.vl.report import Results, joined, report
 from millrace.models.training.vl.story import Taste, tell
 from millrace.models.training.vl.student import Course, Tally, Teacher
 from millrace.models.training.vl.telling import caption
-from millrace.models.training.vl.tower import Reader, accuracy, batch, draw, losses, prepare
+from millrace.models.training.vl.tower import Reader, accuracy, losses
 from millrace.models.training.vl.truth import timeline
 from millrace.models.vl.specs import TINY_VL
+from millrace.models.vl.vision import VisionTower
 from torch import nn
 
 
@@ -49,7 +62,6 @@ def test_a_step_on_the_tower_lowers_its_loss() -> None:
     torch.manual_seed(0)
     looks = draw(1, 8, 32, Taste(easy=True), (64, 64))
     reader = Reader(TINY_VL.vision)
-    prepare(reader, [looks])
     optimiser = Muon(reader, 2e-3)
     data = batch(looks)
     seen = []
@@ -60,29 +72,56 @@ def test_a_step_on_the_tower_lowers_its_loss() -> None:
         optimiser.step()
         seen.append(float(found["total"].detach()))
     assert seen[-1] < 0.8 * seen[0]
-    assert data[0].shape == (8, 2, 3, 64, 64)
+    assert data[0].shape == (8, 4, 3, 64, 64)
     assert 0 <= accuracy(reader, [looks])["kind"] <= 1
 
 
-def test_whitening_filters_give_patches_of_unit_variance() -> None:
-    looks = draw(2, 32, 32, Taste(easy=True), (64, 64))
+def test_a_mirrored_look_goes_the_other_way() -> None:
+    looks = draw(3, 16, 32, Taste(easy=True), (64, 96))
+    (plain, cells, whole), (turned, other, _) = batch(looks), batch(looks, mirrored=True)
+    assert torch.equal(plain.flip(-1), turned)
+    rows = cells["motion"].unflatten(1, (2, 3)), other["motion"].unflatten(1, (2, 3))
+    assert torch.equal(rows[0] == 1, rows[1].flip(2) == 2)
+    assert torch.equal(
+        cells["kind"].unflatten(1, (2, 3)), other["kind"].unflatten(1, (2, 3)).flip(2)
+    )
+    assert len(whole["count"]) == 16
+
+
+def test_looks_are_stored_and_taken_in_once(tmp_path: Path) -> None:
+    looks = draw(4, 8, 32, Taste(easy=True), (64, 64))
+    looks.save(tmp_path / "1.npz")
+    (found,) = arrivals(tmp_path)
+    assert np.array_equal(found.pictures, looks.pictures)
+    assert not list(arrivals(tmp_path))
+    pool = Pool(2)
+    for _ in range(3):
+        pool.add(found)
+    assert len(pool.chunks) == 2
+    assert pool.batch(np.random.default_rng(0), 2)[0].shape == (8, 4, 3, 64, 64)
+
+
+def test_the_tower_is_trained_and_resumed(tmp_path: Path) -> None:
     reader = Reader(TINY_VL.vision)
-    prepare(reader, [looks])
-    tower = reader.tower
-    seen = tower.patch_embed(tower._patches(batch(looks)[0])).flatten(0, 1)
-    spread = seen.std(0)
-    assert spread[:8].min() > 0.7
-    assert spread.max() < 1.2
+    torch.save({"reader": reader.state_dict()}, tmp_path / "tower.pt")
+    tower = load_tower(tmp_path / "tower.pt", TINY_VL.vision)
+    pictures = torch.rand(1, 4, 3, 64, 96)
+    with torch.no_grad():
+        loud, quiet_ = reader.tower(pictures)[0], tower(pictures)[0]
+    torch.testing.assert_close(quiet_, LOUDNESS * loud)
 
 
 def test_the_decoder_learns_and_resumes_where_it_stopped(tmp_path: Path) -> None:
-    course = Course(1.0, lessons=1, forks=8, short=1.0)
-    teacher = Teacher(TINY_VL, tmp_path, course, None)
+    course = Course(1.0, lessons=1, forks=8, fewest=1, examined=0)
+    eye = VisionTower(TINY_VL.vision).eval()
+    record(eye, tell(1, 20.6, (96, 96))).save(tmp_path / "1.rec")
+    teacher = Teacher(TINY_VL, tmp_path, course, None, tmp_path)
+    teacher.take_in()
     first = teacher.once(Tally())
     for _ in range(3):
         teacher.once(Tally())
     teacher.save()
-    again = Teacher(TINY_VL, tmp_path, course, None)
+    again = Teacher(TINY_VL, tmp_path, course, None, tmp_path)
     assert again.step == teacher.step == 4
     name = "model.layers.0.mlp.up_proj.weight"
     assert torch.equal(again.model.state_dict()[name], teacher.model.state_dict()[name])
@@ -129,3 +168,26 @@ def test_lags_fall_into_their_buckets() -> None:
     assert lag_name(3) != lag_name(20) != lag_name(100)
     assert lag_name(5000) == "longer"
     assert len(quiet(timeline(tell(4, 10.0)))) == 9
+
+
+def test_an_alert_fires_once_until_it_was_false() -> None:
+    odds = [-3.0, 2.5, 3.0, 0.0, 2.5, -3.0, 2.0]
+    assert fired(odds, 2.0, -1.0) == [1, 6]
+    assert fired(odds, 2.0, 1.0) == [1, 4, 6]
+    assert fired([], 0.0, -1.0) == []
+
+
+def test_the_report_says_what_is_missed_and_keeps_what_it_had() -> None:
+    old: Results = {"60 s": {"last4": {"alert f1": 0.1}}, "300 s": {"default": {"alert f1": 0.7}}}
+    new: Results = {"60 s": {"default": {"alert f1": 0.9, "now": {"color": 0.95}}}}
+    both = joined(old, new)
+    assert list(both) == ["60 s", "300 s"] and set(both["60 s"]) == {"last4", "default"}
+    told = report(both)
+    assert "| alerts, F1 | at least 0.8 | 0.9 | 0.7 (missed) |" in told
+    assert "| colour | at least 0.9 | 0.95 | - |" in told
+    assert "| now color |  | 0.95 |" in told
+
+
+def test_shares_of_all_kinds_count_every_answer() -> None:
+    assert total({"a": Score(1, 1), "b": Score(0, 3)}).share == 0.25
+    assert total({}).share is None
