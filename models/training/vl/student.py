@@ -231,7 +231,7 @@ class Teacher:
         begun, tally, losses = clock.perf_counter() - self.spent, Tally(), []
         with (self.folder / "log.jsonl").open("a") as log:
             while self.spent < 60 * self.course.minutes:
-                if self.step % 25 == 0:
+                if self.step % 25 == 0 or not self.recordings:
                     self.take_in()
                 losses.append(self.once(tally))
                 self.spent = clock.perf_counter() - begun
