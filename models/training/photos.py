@@ -100,11 +100,12 @@ def heldout_photos() -> tuple[Photo, ...]:
     return tuple(photo for photo in PHOTOS if photo.heldout)
 
 
-def credit_lines() -> str:
-    """One line per training photograph: name, licence, author and where it was taken from."""
+def credit_lines(photos: tuple[Photo, ...] | None = None) -> str:
+    """One line per photograph, the training ones unless told: name, licence, author and where it
+    was taken from."""
     return "\n".join(
         f"{photo.name}: {photo.licence}, {photo.attribution} (from {photo.source})"
-        for photo in training_photos()
+        for photo in photos or training_photos()
     )
 
 

@@ -10,6 +10,8 @@ import torch
 from PIL import Image, ImageDraw
 
 from .... import assets
+from ..manifest import record
+from ..photos import credit_lines, heldout_photos
 from .evaluate import load
 from .player import Player, load_show
 from .story import Taste, tell
@@ -17,6 +19,7 @@ from .world import picture
 
 TILE, LINE, COLUMNS = 160, 26, 5
 SECONDS = 24.0
+ORIGIN = "python -m millrace.models.training.vl.grid"
 
 
 def rows(checkpoint: str, seeds: list[int]) -> list[Image.Image]:
@@ -57,6 +60,9 @@ def main() -> None:
         whole.paste(image, (0, top))
         top += image.height
     whole.save(options.out, quality=72)
+    if options.out.parent == assets.FOLDER:
+        credits = "Shows photographs: " + credit_lines(heldout_photos()).replace("\n", "; ")
+        record(options.out.name, "Apache-2.0", credits, ORIGIN)
 
 
 if __name__ == "__main__":
