@@ -25,12 +25,12 @@ def policy_named(name: str, sizes: MemorySizes, device: torch.device | str = "cp
     """A new memory of a kind, empty.
 
     "default": StreamingVLM's window; a question that names a time gets its seconds back and reads
-    nothing else, another one gets what its words attend to. "streamingllm", "streamingvlm": their
-    windows alone. "flash-vstream": that window, and questions get clusters of all that was seen.
-    "rex": that window, and questions get what they attend to. "timed": that window, and only
-    questions that name a time get something back and read nothing else. "last4": the control, the
-    last pictures and nothing else. "group": that window, with places counted apart for what is
-    read and written.
+    nothing else, another one gets what its words attend to, if `sizes.searched`. "streamingllm",
+    "streamingvlm": their windows alone. "flash-vstream": that window, and questions get clusters of
+    all that was seen. "rex": that window, and questions get what they attend to. "timed": that
+    window, and only questions that name a time get something back and read nothing else. "last4":
+    the control, the last pictures and nothing else. "group": that window, with places counted apart
+    for what is read and written.
 
     Args:
         sizes: for the model: `sizes.TINY_SIZES` or `sizes.RELEASED_SIZES`.
@@ -48,6 +48,8 @@ _Maker = Callable[[MemorySizes, torch.device | str], Memory]
 
 
 def _default(sizes: MemorySizes, device: torch.device | str) -> Memory:
+    if not sizes.searched:
+        return _timed(sizes, device)
     store = _store(sizes, device)
     searches = ByTime(store, sizes.timed), ByKeys(store, sizes.retrieval)
     return Memory(VisionAndText(sizes.window), ArchiveRecall(store, *searches), focused=True)

@@ -146,7 +146,12 @@ class RetrievalSizes:
 
 @dataclass(frozen=True, slots=True)
 class MemorySizes:
-    """Sizes of all policies for one model."""
+    """Sizes of all policies for one model.
+
+    Attributes:
+        searched: whether the default memory searches its archive by keys for a question that names
+            no time.
+    """
 
     window: WindowSizes
     sinks: SinkSizes
@@ -156,6 +161,7 @@ class MemorySizes:
     retrieval: RetrievalSizes
     last_pictures: int = 4
     target_start: int = 0
+    searched: bool = True
 
     @property
     def recalled(self) -> int:
@@ -187,7 +193,9 @@ TINY_SIZES = MemorySizes(
     timed=TimedSizes(pictures=8, tokens=256),
     clusters=ClusterSizes(clusters=12, details=6, candidates=2, max_bytes=2 * _MIB, tokens=144),
     retrieval=RetrievalSizes(planes=32, distance=7, mass=0.3, tokens=128),
+    searched=False,
 )
 """For the embedded model, whose captions are a few words and whose picture is 16 tokens. It has no
 memo: it finds what was said by the stamp of its turn, and a caption in a memo has none, so that
-older captions are better off in the archive."""
+older captions are better off in the archive. What it finds by keys disturbs its answers about the
+present more than it helps (assets/tiny_vl_report.md, "rex"), so only times are looked up."""

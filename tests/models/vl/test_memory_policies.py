@@ -34,13 +34,14 @@ def test_an_unknown_name_is_told_the_known_ones() -> None:
         policy_named("best", TINY_SIZES)
 
 
-def test_only_the_default_and_rex_ask_for_queries() -> None:
+@pytest.mark.parametrize(
+    ("sizes", "asking"), [(RELEASED_SIZES, {"default", "rex"}), (TINY_SIZES, {"rex"})]
+)
+def test_only_memories_that_search_ask_for_queries(sizes: MemorySizes, asking: set[str]) -> None:
     wants = {
-        name
-        for name in POLICIES
-        if (r := policy_named(name, TINY_SIZES).recall) and r.wants_queries
+        name for name in POLICIES if (r := policy_named(name, sizes).recall) and r.wants_queries
     }
-    assert wants == {"default", "rex"}
+    assert wants == asking
 
 
 def test_only_groups_stand_apart() -> None:
