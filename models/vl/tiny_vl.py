@@ -18,8 +18,8 @@ LIMITS = (
     "the events that it is told to wait for.",
     "Asked about some seconds ago it is right about 9 times in 10; what was never read, or is long "
     "gone, it does not remember.",
-    "It miscounts one time in five, gets a whole description right only six times in ten, and can "
-    "not tell where things are.",
+    "It miscounts one time in six, gets a whole description right only six times in ten, and "
+    "where things are only a little more than half of the time.",
     "Of photographs and real scenes it tells little: that it is a photograph, whether it is dark, "
     "that the camera moves. It names no people, objects or texts.",
 )
