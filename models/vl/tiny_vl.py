@@ -14,7 +14,7 @@ WEIGHTS = "tiny_vl.safetensors"
 TITLE = "Millrace tiny: captions and answers on a CPU"
 LIMITS = (
     "It tells the colours and shapes of simple things, how they move and what happens to them: on "
-    "held-out streams it is right about these 94 times in 100 or more, and finds about 9 in 10 of "
+    "held-out streams it is right about these 9 times in 10 or more, and finds about 9 in 10 of "
     "the events that it is told to wait for.",
     "Asked about some seconds ago it is right about 9 times in 10; what was never read, or is long "
     "gone, it does not remember.",
