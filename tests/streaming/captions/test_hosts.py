@@ -203,7 +203,8 @@ def test_a_killed_worker_comes_back() -> None:
         ear.wait(lambda ear: ear.parts(number))
         assert "started again" in ear.parts(number)[-1].error
         ear.wait(lambda ear: ear.events().count("live") == 2)
-        watch_film(session, ear, [55], now())
+        # A film goes on later than the one before ended, however soon the worker is there again.
+        watch_film(session, ear, [55], start + 10)
         ear.wait(lambda ear: ear.fired())
         assert ear.texts()[-1] == "the picture is now level 55"
         assert [cue.id for cue in session.cues()][:3] == [1, 2, 3]
@@ -224,16 +225,17 @@ def test_a_session_that_ends_worker_after_worker_is_ended_alone() -> None:
         host.ready(READY_S)
         good, bad = Ear(), Ear()
         session, deadly = opened(host, good), opened(host, bad)
-        watch_film(session, good, [10], now())
+        start = now()
+        watch_film(session, good, [10], start)
         for lives in (1, 2):
-            for frame in levels([DEADLY], start=now()):
+            for frame in levels([DEADLY], start=start + 10 * lives):
                 deadly.see(frame)
             good.wait(lambda ear, n=lives: ear.events().count("live") == n + 1)
         bad.wait(lambda ear: "closed" in ear.events())
         (told,) = (t for t in bad.all if isinstance(t, CaptionEvent) and t.kind == "closed")
         assert "died twice" in told.message and "exit code 3" in told.message
         assert deadly.state == "closed" and session.state == "live"
-        watch_film(session, good, [20, 30], now())
+        watch_film(session, good, [20, 30], start + 30)
         assert good.texts()[-1] == "the picture is now level 30"
         assert (host.state, host.stats()["sessions"]) == ("live", 1)
     finally:
