@@ -26,6 +26,8 @@ from .video_layers import (
     Frames,
     Size,
     apart,
+    check_chunk,
+    check_size,
     optimise_layout,
     per_chunk,
     per_frame,
@@ -182,8 +184,7 @@ class TAEHV(nn.Module):
         decode: bool = True,
     ) -> TAEHVState:
         """See `VideoAutoencoder`."""
-        if height % self.stride or width % self.stride:
-            raise ValueError(f"{height}x{width} is no multiple of {self.stride}; pad the picture")
+        check_size((height, width), self.stride)
 
         def level(channels: int, size: Size) -> list[Frames]:
             shape = (rows, 1, *size, channels)
@@ -209,11 +210,7 @@ class TAEHV(nn.Module):
         normalise: bool = True,
     ) -> Tensor:
         """See `VideoAutoencoder`."""
-        if pictures.shape[1] < 1 or pictures.shape[1] % self.frames_per_latent != int(first):
-            raise ValueError(
-                f"{pictures.shape[1]} pictures; a chunk has a multiple of "
-                f"{self.frames_per_latent}, and the first of a stream one more"
-            )
+        check_chunk(pictures.shape[1], self.frames_per_latent, first)
         if first:
             # Still before it began, so that frames fall into the groups of the large autoencoder.
             still = pictures[:, :1].expand(-1, self.frames_per_latent - 1, -1, -1, -1)

@@ -96,3 +96,24 @@ def optimise_layout(module: nn.Module) -> None:
             part.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         elif isinstance(part, nn.Conv2d):
             part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def check_size(size: Size, stride: int) -> None:
+    """
+    Raises:
+        ValueError: a side of the pictures, `size`, is no multiple of `stride`.
+    """
+    if size[0] % stride or size[1] % stride:
+        raise ValueError(f"{size[0]}x{size[1]} is no multiple of {stride}; pad the picture")
+
+
+def check_chunk(pictures: int, group: int, first: bool) -> None:
+    """
+    Raises:
+        ValueError: a chunk of that many pictures cannot be cut into groups of `group`.
+    """
+    if pictures < 1 or pictures % group != int(first):
+        raise ValueError(
+            f"{pictures} pictures; a chunk has a multiple of {group}, and the first of a stream "
+            "one more"
+        )

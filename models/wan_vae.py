@@ -8,6 +8,7 @@ call of 1 + 4 k pictures (1 + k latent frames) marked `first`, and goes on with 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from torch import Tensor
 from .latents import LatentSpace
 from .specs import WanVAESpec
 from .state import State
-from .video_layers import Frames, Shape, Size, optimise_layout, pointwise
+from .video_layers import Frames, Shape, Size, check_chunk, check_size, optimise_layout, pointwise
 from .wan_vae_layers import CausalConv, Down, FrameAttention, Layer, Norm, Pass, Residual, Up
 
 
@@ -31,14 +32,15 @@ class WanVAEState(State):
     decoder: list[Frames]
 
 
-class _Half(nn.Module):
+class _Half(nn.Module, ABC):
     """What encoder and decoder share: a first convolution, layers in a row, a last convolution."""
 
     conv1: CausalConv
     head: nn.ModuleDict
 
+    @abstractmethod
     def layers(self) -> Iterable[Layer]:
-        raise NotImplementedError
+        """Between the two convolutions, in the order of running."""
 
     def allocate(
         self, rows: int, size: Size, device: torch.device | str, dtype: torch.dtype
@@ -145,8 +147,7 @@ class WanVAE(nn.Module):
         decode: bool = True,
     ) -> WanVAEState:
         """See `VideoAutoencoder`."""
-        if height % self.stride or width % self.stride:
-            raise ValueError(f"{height}x{width} is no multiple of {self.stride}; pad the picture")
+        check_size((height, width), self.stride)
         small = (height // self.stride, width // self.stride)
         return WanVAEState(
             self.encoder.allocate(rows, (height, width), device, dtype) if encode else [],
@@ -164,11 +165,7 @@ class WanVAE(nn.Module):
         normalise: bool = True,
     ) -> Tensor:
         """See `VideoAutoencoder`."""
-        if pictures.shape[1] < 1 or pictures.shape[1] % self.frames_per_latent != int(first):
-            raise ValueError(
-                f"{pictures.shape[1]} pictures; a chunk has a multiple of "
-                f"{self.frames_per_latent}, and the first of a stream one more"
-            )
+        check_chunk(pictures.shape[1], self.frames_per_latent, first)
         x = pictures.movedim(2, -1).mul(2).sub_(1)
         features = self.encoder(x, Pass(iter(state.encoder), mask, first))
         mean = pointwise(self.conv1, features, slice(self.channels)).movedim(-1, 2)

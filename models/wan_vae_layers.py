@@ -40,9 +40,6 @@ class Layer(nn.Module):
         """Size of the frames that come out."""
         return size
 
-    def forward(self, x: Tensor, run: Pass) -> Tensor:
-        raise NotImplementedError
-
 
 class Norm(nn.Module):
     """Root-mean-square normalisation over channels; `dims` ones end the weight's shape."""

@@ -199,10 +199,12 @@ def test_a_question_takes_what_comes_back_and_what_stands_before_it(
     that is kept but pictures (`slots_for` counts on it)."""
     moved = SIZES.window.bound(PINNED, WORDS, 0)
     life = Life(name, slots=BOUND + WORDS + VISION + FORK + moved)
+    asked = 0
     for number, _ in enumerate(life.live(60)):
         for back in (1, 3, 12, 25):
             if number % 4 or number < back:
                 continue
+            free, asked = life.reader.arena.free, asked + 1
             span = (float(number - back), float(number - back + 2))
             if narrowed:
                 fork = life.reader.fork(life.stream)
@@ -212,6 +214,8 @@ def test_a_question_takes_what_comes_back_and_what_stands_before_it(
             else:
                 fork = life.ask(span)[1]
             life.reader.close(fork)
+            assert life.reader.arena.free == free
+    assert asked > 40
 
 
 def _name(item: Entry | Pictures) -> tuple[str, int, float]:
