@@ -5,6 +5,7 @@ from .color import i420_to_rgb, rgb_to_i420
 from .conv import ConvActivation, conv2d
 from .flow import flow_step
 from .linear import LinearActivation, linear
+from .merge import attention_part, merge_attention
 from .noise import gaussian_noise
 from .norm import gated_residual, modulated_layer_norm, rms_norm
 from .prepared import keep_plain
@@ -19,6 +20,7 @@ __all__ = [
     "LinearActivation",
     "angles",
     "attention",
+    "attention_part",
     "axis_pairs",
     "conv2d",
     "flow_step",
@@ -27,6 +29,7 @@ __all__ = [
     "i420_to_rgb",
     "keep_plain",
     "linear",
+    "merge_attention",
     "modulated_layer_norm",
     "pixel_shuffle",
     "pixel_unshuffle",

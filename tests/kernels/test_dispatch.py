@@ -55,6 +55,12 @@ def ring_attention_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Se
     return draw(rows, 3, 2, dim), memory[0], memory[1], valid, turn, own
 
 
+def merge_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
+    most = draw(rows + 1, tokens)
+    most[0, 0] = -torch.inf  # A part that has seen no keys.
+    return most, draw(rows + 1, tokens).abs(), draw(rows + 1, tokens, dim)
+
+
 def linear_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
     plain = rows % 2 == 0
     residual = draw(rows, tokens, 6) if plain else None
@@ -122,6 +128,7 @@ ARGUMENTS: dict[str, Callable[[Draw, int, int, int], Sequence[Any]]] = {
     "gaussian_noise": noise_arguments,
     "i420_to_rgb": i420_arguments,
     "linear": linear_arguments,
+    "merge_attention": merge_arguments,
     "modulated_layer_norm": modulate_arguments,
     "pixel_shuffle": shuffle_arguments,
     "pixel_unshuffle": shuffle_arguments,
