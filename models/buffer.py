@@ -14,7 +14,7 @@ buffer is in its steady state.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import torch
@@ -22,7 +22,9 @@ from torch import Tensor
 
 from ..kernels import gaussian_noise
 from .block import Reading
+from .buffer_prompts import FlightPrompts
 from .dit import CausalDiT
+from .ladder import Ladder
 from .sigmas import TRAIN_STEPS, Schedule, uniform_levels
 from .state import State, row_tensor
 
@@ -43,8 +45,7 @@ def moving_buffer(
 
 @dataclass(eq=False)
 class BufferState(State):
-    """All memory of streams in a `MovingBuffer`. `slots` is 1, or chunks + 1 where each chunk keeps
-    the prompt that it entered with (the first is for the next one that enters).
+    """All memory of streams in a `MovingBuffer`.
 
     Attributes:
         x: [rows, K + N c, channels, height, width], references and chunks, oldest first.
@@ -52,10 +53,7 @@ class BufferState(State):
         ticks: int64 [rows], steps since the stream began.
         known: int64 [rows], reference frames that hold a picture; the others are noise.
         seeds: int64 [rows], of the noise.
-        text_k, text_v: [layers, rows, slots, text_len, heads, head_dim]. Kept by `reset`, as is all
-            of the prompt.
-        pooled: [rows, slots, dim].
-        last: [rows, slots, channels, width + 1], see `layers.Tail`.
+        prompts: what the chunks are to become.
     """
 
     x: Tensor = row_tensor()
@@ -63,10 +61,7 @@ class BufferState(State):
     ticks: Tensor = row_tensor()
     known: Tensor = row_tensor()
     seeds: Tensor = row_tensor()
-    text_k: Tensor = row_tensor(dim=1, reset=False)
-    text_v: Tensor = row_tensor(dim=1, reset=False)
-    pooled: Tensor = row_tensor(reset=False)
-    last: Tensor = row_tensor(reset=False)
+    prompts: FlightPrompts = field(kw_only=True)
 
 
 class Tick(NamedTuple):
@@ -110,12 +105,19 @@ class MovingBuffer:
         self.dit, self.schedule, self.swap = dit, schedule, swap
         self.solver: Solver = solver or ("euler" if flow else "renoise")
         self._denoise: Denoise = denoise or dit.forward_buffer
-        self._ladder = _Ladder(schedule, dit.patch_embedding.weight.device)
+        device = dit.patch_embedding.weight.device
+        self._ladder = Ladder(schedule, device)
+        slots = [0]
+        if swap == "entering":
+            # Oldest first; what has left the buffer looks as its successor does.
+            chunks = [c for c in range(schedule.chunks, 0, -1) for _ in range(schedule.frames)]
+            slots = [schedule.chunks] * schedule.reference + chunks
+        self._slots = torch.tensor(slots, device=device)
 
     @property
     def warmup(self) -> int:
         """Steps of a new stream before those of its first place begin."""
-        return self.schedule.steps - self.schedule.micro_steps
+        return self._ladder.warmup
 
     def leaves(self, tick: int) -> bool:
         """Whether a chunk leaves at a stream's step of this number (from 0), known beforehand."""
@@ -141,8 +143,6 @@ class MovingBuffer:
         spec.tokens(height, width)
         flying, frame = s.chunks * s.frames, (spec.in_channels, height, width)
         slots = 1 if self.swap == "all" else s.chunks + 1
-        text = (spec.layers, rows, slots, spec.text_len, spec.heads, spec.head_dim)
-        last = (0, 0) if spec.stem is None else (spec.out_channels, spec.stem.width + 1)
         count = torch.zeros(rows, dtype=torch.int64, device=device)
         return BufferState(
             torch.zeros(rows, s.reference + flying, *frame, device=device, dtype=dtype),
@@ -150,10 +150,7 @@ class MovingBuffer:
             count,
             count.clone(),
             count.clone(),
-            torch.zeros(text, device=device, dtype=dtype),
-            torch.zeros(text, device=device, dtype=dtype),
-            torch.zeros(rows, slots, spec.dim, device=device, dtype=dtype),
-            torch.zeros(rows, slots, *last, device=device, dtype=dtype),
+            prompts=FlightPrompts.empty(spec, rows, slots, device, dtype),
         )
 
     @torch.no_grad()
@@ -195,9 +192,7 @@ class MovingBuffer:
         state.known.index_fill_(0, rows, known)
         state.x.index_copy_(0, rows, torch.cat((before, x), 1))
         assert state.x.shape[1] == s.reference + flying
-        for part, dim in _prompt_parts(state):
-            chosen = part.index_select(dim, rows)
-            part.index_copy_(dim, rows, chosen.narrow(dim + 1, 0, 1).expand_as(chosen).clone())
+        state.prompts.spread(rows)
 
     @torch.no_grad()
     def set_context(
@@ -209,14 +204,7 @@ class MovingBuffer:
         Args:
             at_once: for the chunks in flight too, where new ones bring their own.
         """
-        prompt = self.dit.read(context)
-        keys, values = (torch.stack(side) for side in zip(*prompt.text, strict=True))
-        given = (keys, values, prompt.pooled, prompt.last)
-        for (part, dim), new in zip(_prompt_parts(state), given, strict=True):
-            slots = part.shape[dim + 1] if at_once else 1
-            shape = [*new.shape[: dim + 1], slots, *new.shape[dim + 1 :]]
-            wide = new.unsqueeze(dim + 1).expand(shape).to(part.dtype)
-            part.narrow(dim + 1, 0, slots).index_copy_(dim, rows, wide)
+        state.prompts.put(rows, self.dit.read(context), at_once)
 
     # -- running --------------------------------------------------------------------------------
 
@@ -234,15 +222,10 @@ class MovingBuffer:
         s, ladder, k = self.schedule, self._ladder, self.schedule.reference
         if mask is None:
             mask = torch.ones_like(state.ticks, dtype=torch.bool)
-        which = torch.where(
-            state.ticks < self.warmup,
-            state.ticks,
-            self.warmup + (state.ticks - self.warmup) % s.micro_steps,
-        )
-        place = ladder.table[which]  # [rows, N], level of each chunk, oldest first
+        place = ladder.places(state.ticks)
         x = state.x[:, k:]
         told = torch.cat((self._told_reference(state), self._per_frame(ladder.told[place])), 1)
-        out = self._denoise(state.x, told, self._reading(state))[:, k:]
+        out = self._denoise(state.x, told, state.prompts.reading(self._slots))[:, k:]
         now, after = (
             _over(self._per_frame(ladder.levels[index]), x) for index in (place, place + 1)
         )
@@ -264,7 +247,7 @@ class MovingBuffer:
         state.kept.copy_(torch.where(_over(mask[:, None], x), kept, state.kept))
         state.ticks.add_(mask)
         state.known.add_(left * s.frames).clamp_(max=k)
-        self._pass_prompts_on(state, left)
+        state.prompts.pass_on(left)
         return Tick(latents, left)
 
     def _moved(
@@ -314,63 +297,8 @@ class MovingBuffer:
         place = torch.arange(k, device=state.x.device)
         return (place < k - state.known[:, None]) * float(TRAIN_STEPS)
 
-    def _reading(self, state: BufferState) -> Reading:
-        """The prompt of each row, or of each of its frames."""
-        slots = torch.zeros(1, dtype=torch.int64, device=state.x.device)
-        if self.swap == "entering":
-            s = self.schedule
-            # Oldest first; what has left the buffer looks as its successor does.
-            chunks = torch.arange(s.chunks, 0, -1, device=state.x.device)
-            slots = torch.cat((chunks[:1].expand(s.reference), self._per_frame(chunks)))
-        key, value, pooled, last = (
-            part.index_select(dim + 1, slots).flatten(dim, dim + 1)
-            for part, dim in _prompt_parts(state)
-        )
-        return Reading(list(zip(key.unbind(0), value.unbind(0), strict=True)), pooled, last)
-
-    def _pass_prompts_on(self, state: BufferState, left: Tensor) -> None:
-        """Where a chunk left, the one that entered takes the prompt of the next, and so on."""
-        if self.swap == "all":
-            return
-        for part, dim in _prompt_parts(state):
-            last = part.shape[dim + 1] - 1
-            moved = torch.cat((part.narrow(dim + 1, 0, 1), part.narrow(dim + 1, 0, last)), dim + 1)
-            shape = [1] * part.dim()
-            shape[dim] = -1
-            part.copy_(torch.where(left.view(shape), moved, part))
-
-
-class _Ladder:
-    """Levels of a schedule as tensors.
-
-    Attributes:
-        levels: [steps + 1], share of noise at each level, 0 at the end.
-        told: [steps], timesteps.
-        start: int64 [N], the level at which the start leaves each chunk, oldest first.
-        table: int64 [warm-up + s, N], which level each chunk is at, oldest first: for each step of
-            the start, then for each of the s micro steps.
-    """
-
-    def __init__(self, schedule: Schedule, device: torch.device) -> None:
-        s = schedule.micro_steps
-        sigmas = [*(level.sigma for level in schedule.levels), 0.0]
-        told = [level.timestep for level in schedule.levels]
-        # Exact until they meet the latents, whatever the type of those.
-        self.levels = torch.tensor(sigmas, device=device, dtype=torch.float64)
-        self.told = torch.tensor(told, device=device, dtype=torch.float64)
-        places = range(schedule.chunks - 1, -1, -1)
-        self.start = torch.tensor([place * s for place in places], device=device)
-        warm = [[tick] * schedule.chunks for tick in range(schedule.steps - s)]
-        steady = [[place * s + micro for place in places] for micro in range(s)]
-        self.table = torch.tensor(warm + steady, device=device)
-
 
 def _over(values: Tensor, frames: Tensor) -> Tensor:
     """[rows, frames] -> [rows, frames, 1, 1, 1], in the type of the frames where it has one."""
     wide = values[..., None, None, None]
     return wide.to(frames.dtype) if wide.is_floating_point() else wide
-
-
-def _prompt_parts(state: BufferState) -> tuple[tuple[Tensor, int], ...]:
-    """What a prompt is made of, and which dimension counts the rows; the next one the slots."""
-    return (state.text_k, 1), (state.text_v, 1), (state.pooled, 0), (state.last, 0)
