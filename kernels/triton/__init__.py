@@ -1,0 +1,6 @@
+"""Kernels in Triton. Nothing here is imported before a GPU is asked for: see `providers`.
+
+Each module holds kernels and their launchers. A launcher has the arguments of the operation's
+reference, is registered as a candidate beside it, and raises ValueError, naming the argument, for
+a call that it cannot take. All arithmetic is float32, whatever the tensors are.
+"""

@@ -1,0 +1,26 @@
+"""Narrow number formats, made by arithmetic that is the same on every device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def to_e4m3(value: Any) -> Any:
+    """float32 to the bits of e4m3 (no infinities), to nearest, ties to even; clamped to +-448.
+
+    In integers and not by a cast: older GPUs have no such cast, and the interpreter's rounds
+    otherwise. A few steps more in a pass that waits for memory.
+    """
+    size = tl.minimum(tl.abs(value), 448.0)
+    bits = size.to(tl.int32, bitcast=True)
+    # 20 of the mantissa's 23 bits go; exponents differ by a bias of 120.
+    normal = ((bits + 0x7FFFF + ((bits >> 20) & 1)) >> 20) - (120 << 3)
+    # Below 2^-6 steps are 2^-9, which is one step of float32 from 2^14 on.
+    small = (size + 16384.0).to(tl.int32, bitcast=True) - 0x46800000
+    code = tl.where(size < 0.015625, small, normal)
+    sign = (value.to(tl.int32, bitcast=True) >> 24) & 0x80
+    return (code | sign).to(tl.uint8)
