@@ -8,7 +8,6 @@ models do, and put convolutions around the transformer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -19,32 +18,11 @@ from torch import Tensor
 from ..kernels import conv2d
 from .attention import Memory, OwnMemory, RingMemory, clip_memory, rotation
 from .block import Block, Head, Reading, Steering
+from .dit_state import DiTState, last_shape
 from .layers import Linear, Stem, Tail, sinusoid
-from .ring import KVRing, RingView
+from .ring import RingView
 from .specs import DiTSpec
-from .state import State, row_tensor
 from .windows import Windows
-
-
-@dataclass(eq=False)
-class DiTState(State):
-    """All memory of a stream in a `CausalDiT`.
-
-    Attributes:
-        grid: height and width of a latent frame in tokens.
-        ring: keys and values of the past.
-        text_k, text_v: [layers, rows, text_len, heads, head_dim], the prompt as cross-attention
-            sees it. Kept by `reset`: a prompt is a wish, not a memory; `set_context` replaces it.
-        pooled: [rows, dim], mean of the projected prompt.
-        last: [rows, channels, width + 1], the last layer that the prompt gives (see `Tail`).
-    """
-
-    grid: tuple[int, int]
-    ring: KVRing
-    text_k: Tensor = row_tensor(dim=1, reset=False)
-    text_v: Tensor = row_tensor(dim=1, reset=False)
-    pooled: Tensor = row_tensor(reset=False)
-    last: Tensor = row_tensor(reset=False)
 
 
 class CausalDiT(nn.Module):
@@ -100,30 +78,8 @@ class CausalDiT(nn.Module):
         Raises:
             ValueError: the size is not a multiple of the patch.
         """
-        spec = self.spec
-        tokens = spec.tokens(height, width)
-        ring = KVRing.allocate(
-            spec.ring,
-            frames,
-            spec.rope_theta,
-            (spec.layers, rows, tokens, spec.heads, spec.head_dim),
-            device,
-            dtype,
-        )
-        text = (spec.layers, rows, spec.text_len * prompts, spec.heads, spec.head_dim)
-        last = self._last_shape() if prompts else (0, 0)
-        return DiTState(
-            (height // spec.patch[1], width // spec.patch[2]),
-            ring,
-            torch.zeros(text, device=device, dtype=dtype),
-            torch.zeros(text, device=device, dtype=dtype),
-            torch.zeros(rows, spec.dim * prompts, device=device, dtype=dtype),
-            torch.zeros(rows, *last, device=device, dtype=dtype),
-        )
-
-    def _last_shape(self) -> tuple[int, int]:
-        stem = self.spec.stem
-        return (0, 0) if stem is None else (self.spec.out_channels, stem.width + 1)
+        size = (rows, frames, height, width)
+        return DiTState.allocate(self.spec, size, device, dtype, prompts)
 
     @torch.no_grad()
     def set_context(self, state: DiTState, rows: Tensor, context: Tensor) -> None:
@@ -154,7 +110,7 @@ class CausalDiT(nn.Module):
         text = [cast(Block, block).cross_attn.remember(projected) for block in self.blocks]
         pooled = projected.mean(1)
         if self.tail is None:
-            return Reading(text, pooled, pooled.new_zeros(len(pooled), *self._last_shape()))
+            return Reading(text, pooled, pooled.new_zeros(len(pooled), *last_shape(self.spec)))
         return Reading(text, pooled, self.tail.last_layer(pooled))
 
     # -- running --------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ..kernels import flow_step
-from .dit import CausalDiT, DiTState
+from .dit import CausalDiT
+from .dit_state import DiTState
 from .policies import WanPolicy
 from .sigmas import Level
 
