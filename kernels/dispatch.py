@@ -1,54 +1,22 @@
 """One place that chooses which implementation of an operation runs on a device.
 
 Every operation has a PyTorch reference that defines it. A better one for a device type is
-registered beside it (`implementation`); where several may be the fastest, each is a `candidate`.
-The choice by device type is made once, and `explain()` tells it. Tests iterate `TABLE` to hold
-every implementation against its reference.
+registered beside it (`implementation`), and the choice by device type is made once. Where several
+may be the fastest, each is a `candidate`; which one runs is measured while warming up, for each
+bucket of calls (docs/kernels.md). Tests iterate `TABLE` to hold every way against its reference.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, TypeVar
 
+from . import providers
+from .chosen import Chosen
+from .operation import Candidate, Fits, Operation, fits_always
+
 Function = TypeVar("Function", bound=Callable[..., Any])
-Fits = Callable[..., str]
-"""Takes a call's arguments; "" or the reason why this call cannot be taken."""
-
-
-def fits_always(*arguments: Any) -> str:
-    """Every call can be taken."""
-    return ""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One way to compute an operation on a device type.
-
-    Attributes:
-        name: "triton", "sdpa-cudnn": short, unique within (operation, device type).
-        run: the same arguments as the reference, by position.
-        fits: "" or the reason why a call cannot be taken (data type, stride, size).
-        library: not a kernel of ours; of equally fast ones it is taken.
-    """
-
-    name: str
-    run: Callable[..., Any]
-    fits: Fits = fits_always
-    library: bool = False
-
-
-@dataclass
-class Operation:
-    """The definition of an operation and what else computes it, by device type."""
-
-    reference: Callable[..., Any]
-    implementations: dict[str, Callable[..., Any]] = field(default_factory=dict)
-    candidates: dict[str, list[Candidate]] = field(default_factory=dict)
-
-
 TABLE: dict[str, Operation] = {}
 
 
@@ -83,14 +51,16 @@ def candidate(
     It need not differentiate: while gradients are on, it is not asked.
 
     Args:
-        fits: "" or the reason why this call cannot be taken, which `millrace bench kernels` shows.
-            Asked before each call: it looks at types, sizes and strides, never at values.
+        fits: "" or the reason why a call cannot be taken, which `millrace bench kernels` shows. It
+            looks at types, sizes, strides and options, never at values or addresses, and is asked
+            once for all calls that are alike in these.
         library: not a kernel of ours; of equally fast ones it is taken.
     """
 
     def register(function: Function) -> Function:
+        taken = {way.name for way in TABLE[op].ways(device)} | {"native"}
+        assert name not in taken, f"{op} has two candidates {name} for {device}"
         rivals = TABLE[op].candidates.setdefault(device, [])
-        assert name not in {rival.name for rival in rivals}, f"{op} has two candidates {name}"
         rivals.append(Candidate(name, function, fits, library))
         choose.cache_clear()
         return function
@@ -100,11 +70,18 @@ def candidate(
 
 @cache
 def choose(name: str, device: str) -> Callable[..., Any]:
-    """The function that computes operation `name` on a device type ("cpu", "cuda")."""
+    """What computes operation `name` on a device type ("cpu", "cuda").
+
+    A processor's is one function. Where there are candidates it chooses again for each bucket of
+    calls, by what was measured.
+    """
+    providers.load(device)
     operation = TABLE[name]
+    if device != "cpu" and operation.candidates.get(device):
+        return Chosen(name, operation.reference, operation.ways(device))
     return operation.implementations.get(device, operation.reference)
 
 
 def explain(device: str) -> dict[str, str]:
-    """Operation -> name of the function that runs it on a device type, for `millrace doctor`."""
+    """Operation -> name of what runs it on a device type, for `millrace doctor`."""
     return {name: choose(name, device).__name__ for name in sorted(TABLE)}

@@ -6,6 +6,7 @@ So importing the kernels stays cheap, and a machine without Triton works as it i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -28,6 +29,7 @@ class Provider:
 PROVIDERS: tuple[Provider, ...] = ()
 
 
+@cache
 def load(device: str) -> dict[str, str]:
     """Import what there is for a device type; module -> "" or why it was left out."""
     told = {}
