@@ -65,13 +65,27 @@ def quiet_threads(environment: MutableMapping[str, str], alone: bool = False) ->
     return f"Waiting threads: OMP_WAIT_POLICY={chosen}, so that idle ones leave the cores alone."
 
 
+Around = Callable[[Pipeline, Config], Pipeline]
+"""Puts something between an engine and its pipeline."""
+
+
+def as_it_is(pipeline: Pipeline, config: Config) -> Pipeline:
+    """Nothing between them."""
+    return pipeline
+
+
 def assemble(
-    options: Options, clock: Clock, wake: Callable[[], None], alone: bool = False
+    options: Options,
+    clock: Clock,
+    wake: Callable[[], None],
+    alone: bool = False,
+    around: Around = as_it_is,
 ) -> Assembled:
     """Measure, choose, build and warm up. Takes seconds.
 
     Args:
         alone: nothing beside this engine needs the processor (a file, a benchmark).
+        around: given the pipeline once it is built; the engine runs what it gives back.
 
     Raises:
         ConfigError, PipelineError, and whatever the pipeline's factory raises.
@@ -88,9 +102,8 @@ def assemble(
     choices = (*config.choices, waiting, memory)
     file = cost_file(cache_folder(os.environ), _machine(config, pipeline))
     costs = load_costs(file)
-    built = _start(
-        pipeline, config.engine, config.dtype, config.threads, choices, clock, wake, costs
-    )
+    run = around(pipeline, config)
+    built = _start(run, config.engine, config.dtype, config.threads, choices, clock, wake, costs)
     if costs is None:
         save_costs(file, built.engine.costs)
     return built

@@ -35,24 +35,24 @@ class TinyCodec:
     small = True
 
     def __init__(self, autoencoder: PatchAutoencoder) -> None:
-        self._autoencoder = autoencoder
+        self.autoencoder = autoencoder
 
     def latent_shape(self, size: Size) -> tuple[int, int, int, int]:
-        return 1, self._autoencoder.spec.channels, size[0] // 8, size[1] // 8
+        return 1, self.autoencoder.spec.channels, size[0] // 8, size[1] // 8
 
     def memory(self, slots: int, size: Size) -> CodecState:
-        weight = self._autoencoder.basis.weight
+        weight = self.autoencoder.basis.weight
         shape = self.latent_shape(size)[1:]
         return CodecState(
             steady_state(slots, shape, weight.device, weight.dtype),
-            self._autoencoder.init_state(slots, *size, weight.device, weight.dtype),
+            self.autoencoder.init_state(slots, *size, weight.device, weight.dtype),
         )
 
     def encode(self, pictures: Tensor, state: State, lead: bool) -> Tensor:
-        return steady(self._autoencoder.encode(pictures), cast(SteadyState, state))
+        return steady(self.autoencoder.encode(pictures), cast(SteadyState, state))
 
     def decode(self, latents: Tensor, state: State, lead: bool) -> Tensor:
-        return self._autoencoder.decode(latents, cast(AutoencoderState, state))
+        return self.autoencoder.decode(latents, cast(AutoencoderState, state))
 
 
 @dataclass(frozen=True, slots=True)

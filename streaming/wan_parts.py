@@ -47,22 +47,22 @@ class ClipCodec:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        self._autoencoder, self._frames, self._normalise = autoencoder, frames, normalise
+        self.autoencoder, self._frames, self._normalise = autoencoder, frames, normalise
         self._device, self._dtype = device, dtype
 
     def latent_shape(self, size: Size) -> tuple[int, int, int, int]:
-        stride = self._autoencoder.stride
-        return self._frames, self._autoencoder.channels, size[0] // stride, size[1] // stride
+        stride = self.autoencoder.stride
+        return self._frames, self.autoencoder.channels, size[0] // stride, size[1] // stride
 
     def memory(self, slots: int, size: Size) -> CodecState:
-        init, given = self._autoencoder.init_state, (slots, *size, self._device, self._dtype)
+        init, given = self.autoencoder.init_state, (slots, *size, self._device, self._dtype)
         return CodecState(init(*given, decode=False), init(*given, encode=False))
 
     def encode(self, pictures: Tensor, state: State, lead: bool) -> Tensor:
-        return self._autoencoder.encode(pictures, state, first=lead, normalise=self._normalise)
+        return self.autoencoder.encode(pictures, state, first=lead, normalise=self._normalise)
 
     def decode(self, latents: Tensor, state: State, lead: bool) -> Tensor:
-        return self._autoencoder.decode(latents, state, first=lead)
+        return self.autoencoder.decode(latents, state, first=lead)
 
 
 @dataclass(frozen=True, slots=True)
