@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 import triton
@@ -16,20 +15,20 @@ from .numbers import to_e4m3
 
 @triton.jit
 def _norm_kernel(
-    x: Any,
-    update: Any,
-    gate: Any,
-    gain: Any,
-    shift: Any,
-    residual: Any,
-    out: Any,
-    out_scale: Any,
-    tokens: Any,
-    width: Any,
-    eps: Any,
-    gate_stride: Any,
-    gain_stride: Any,
-    shift_stride: Any,
+    x: tl.tensor,
+    update: tl.tensor,
+    gate: tl.tensor,
+    gain: tl.tensor,
+    shift: tl.tensor,
+    residual: tl.tensor,
+    out: tl.tensor,
+    out_scale: tl.tensor,
+    tokens: tl.tensor,
+    width: tl.tensor,
+    eps: tl.tensor,
+    gate_stride: tl.tensor,
+    gain_stride: tl.tensor,
+    shift_stride: tl.tensor,
     RESIDUAL: tl.constexpr,
     AROUND: tl.constexpr,
     NARROW: tl.constexpr,
