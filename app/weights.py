@@ -13,6 +13,13 @@ from .hub_lock import name_of, state
 
 SHIPPED = ("tiny", "passthrough")
 """Pipelines that take no weights."""
+FLAGS = {
+    "max_sessions": "--max-sessions",
+    "random_weights": "--random-weights",
+    "size": "--size",
+    "weights": "--weights",
+}
+"""What `--option` may not set, as an option of the command does."""
 
 
 def root(given: Path | None, environ: Mapping[str, str]) -> Path:
@@ -58,9 +65,12 @@ def settings(
             pictures takes that one.
 
     Raises:
-        CallError: two sources at once, weights for a model that takes none, or there are none.
+        CallError: two sources at once, weights for another model or for one that takes none, or
+            there are none; or an option that has a flag of its own.
     """
     further = dict(parse_settings(list(loading or ()), "--option"))
+    for name in further.keys() & FLAGS:
+        raise CallError(f"--option {name}={further[name]}: say it with {FLAGS[name]}")
     source = _source(pipeline, weights, random_weights, root(None, environ))
     if for_file and "weights" in source and pipeline in RELEASED:
         source |= {"vae": WAN_AUTOENCODERS.export} if RELEASED[pipeline].family == "wan" else {}
@@ -78,12 +88,26 @@ def _source(
         if pipeline in SHIPPED:
             raise CallError(f"--weights: {pipeline} takes none; name another --model")
         folder = _folder(weights, models)
+        _check_runs(pipeline, weights, folder)
     elif pipeline in RELEASED:
         folder = pulled(RELEASED[pipeline], models)
     else:
         return {}
     policy = _policy(folder)
     return {"weights": str(folder), **({"policy": policy} if policy else {})}
+
+
+def _check_runs(pipeline: str, weights: str, folder: Path) -> None:
+    """Whether what was pulled into a folder is run by this model; other folders are not known.
+
+    Raises:
+        CallError: another one runs it.
+    """
+    model = RELEASED.get(name_of(folder))
+    if model is None or pipeline not in RELEASED or model.runs == pipeline:
+        return
+    right = f"--model {model.runs}" if model.runs else f"--vlm {model.name}"
+    raise CallError(f"--weights {weights}: {pipeline} cannot run {model.name}; {right} can")
 
 
 def _policy(folder: Path) -> str:

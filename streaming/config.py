@@ -161,6 +161,18 @@ def _check_numbers(options: Options) -> None:
         raise ConfigError(f"threads: {options.threads}; give a positive number, or 0 to measure")
 
 
+def whole_number(name: str, given: object, most: int) -> int:
+    """A pipeline's option that is a count; from the command line it is a text.
+
+    Raises:
+        ConfigError: it is none, or not one of 1 to `most`.
+    """
+    text = str(given)
+    if text.isdecimal() and 1 <= int(text) <= most:
+        return int(text)
+    raise ConfigError(f"{name}: {text} is not a whole number from 1 to {most}")
+
+
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in (*choices, "auto"):
         raise ConfigError(f"{name}: {value!r} is not one of {', '.join(choices)}, auto")

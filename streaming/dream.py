@@ -24,9 +24,9 @@ from ..models.buffer import BufferState, MovingBuffer
 from ..models.scene import WEIGHTS, SceneModel, load_scene, random_scene, scene_schedule
 from ..models.tiny import load_tiny
 from .banks import borrowed
-from .config import ConfigError
+from .config import ConfigError, whole_number
 from .controls import Controls
-from .dream_info import AT_ONCE, HOLD, NAME, PRESETS, STEPS, drawn_size, dream_info
+from .dream_info import AT_ONCE, HOLD, MOST_STEPS, NAME, PRESETS, STEPS, drawn_size, dream_info
 from .moving import facts_of, facts_to_array
 from .pipeline import PipelineContext, Result, StreamConfig, Work
 from .portable import put_array, to_array
@@ -290,6 +290,6 @@ def build(context: PipelineContext) -> Dreaming:
         model,
         load_tiny(context.device, context.dtype).autoencoder,
         streams=int(options.get("max_sessions", 4)),
-        steps=int(options.get("steps", STEPS)),
+        steps=whole_number("steps", options.get("steps", STEPS), MOST_STEPS),
         random=random,
     )

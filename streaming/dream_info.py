@@ -17,6 +17,7 @@ HOLD = 2
 30 frames a second makes 15 of them."""
 STEPS = 2
 """Denoising steps at each of the four places of the buffer."""
+MOST_STEPS = 16
 TEXT = "text-to-video"
 AT_ONCE, NEW_CHUNKS = "at once", "new pictures"
 

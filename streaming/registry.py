@@ -5,24 +5,46 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, cast
 
-from .config import ConfigError
+from .config import SCHEDULES, ConfigError
 from .pipeline import Pipeline, PipelineContext, PipelineFactory, PipelineInfo
 
 GROUP = "millrace.pipelines"
 """Entry-point group in which packages offer pipelines."""
+COMMON = frozenset({"max_sessions", "schedule", "size"})
+"""Options that the engine gives to every pipeline."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltIn:
+    """A pipeline that comes with the package.
+
+    Attributes:
+        module, factory: where it is made, the module in this folder.
+        options: names of `PipelineContext.options` that it reads, besides `COMMON`.
+    """
+
+    module: str
+    factory: str
+    options: tuple[str, ...] = ()
+
+
+_LOADED = ("weights", "random_weights")
+_WAN = (*_LOADED, "policy", "steps", "vae")
+_UNET = (*_LOADED, "condition", "controlnet", "frame_buffer", "lora")
 BUILT_IN = {
-    "tiny": ("tiny", "build"),
-    "tiny-dream": ("dream", "build"),
-    "wan2.1-1.3b": ("wan", "build_small"),
-    "wan2.1-14b": ("wan", "build_large"),
-    "sd-turbo": ("sd_build", "build_turbo"),
-    "sd1.5-lcm": ("sd_build", "build_lcm"),
-    "passthrough": ("passthrough", "Passthrough"),
+    "tiny": BuiltIn("tiny", "build", ("random_weights",)),
+    "tiny-dream": BuiltIn("dream", "build", (*_LOADED, "steps")),
+    "wan2.1-1.3b": BuiltIn("wan", "build_small", _WAN),
+    "wan2.1-14b": BuiltIn("wan", "build_large", _WAN),
+    "sd-turbo": BuiltIn("sd_build", "build_turbo", _UNET),
+    "sd1.5-lcm": BuiltIn("sd_build", "build_lcm", _UNET),
+    "passthrough": BuiltIn("passthrough", "Passthrough", ("chunk",)),
 }
-"""Name -> module in this folder and its factory."""
 
 
 def names() -> list[str]:
@@ -39,8 +61,8 @@ def load_pipeline(name: str) -> PipelineFactory:
     if ":" in name:
         return _from_module(name)
     if name in BUILT_IN:
-        module, attribute = BUILT_IN[name]
-        found = getattr(importlib.import_module(f".{module}", __package__), attribute)
+        own = BUILT_IN[name]
+        found = getattr(importlib.import_module(f".{own.module}", __package__), own.factory)
         return cast(PipelineFactory, found)
     for point in entry_points(group=GROUP, name=name):
         return _from_module(point.value)
@@ -54,11 +76,32 @@ def build_pipeline(name: str, context: PipelineContext) -> Pipeline:
     """Load, build and check a pipeline.
 
     Raises:
-        ConfigError: see `load_pipeline`, or what was built does not follow the protocol.
+        ConfigError: see `load_pipeline` and `check_options`, or what was built does not follow the
+            protocol.
     """
+    check_options(name, context.options)
     pipeline = load_pipeline(name)(context)
     check_pipeline(name, pipeline)
     return pipeline
+
+
+def check_options(name: str, options: Mapping[str, object]) -> None:
+    """Whether a built-in pipeline reads all that it is given: what it does not read would be
+    dropped without a word. A pipeline of somebody else's checks its own.
+
+    Raises:
+        ConfigError: an option that it does not know, or an unknown schedule.
+    """
+    if name not in BUILT_IN:
+        return
+    own = BUILT_IN[name].options
+    odd = sorted(options.keys() - {*COMMON, *own})
+    if odd:
+        known = ", ".join(sorted({*own, "schedule"} - {*_LOADED}))
+        raise ConfigError(f"{name} has no option {', '.join(odd)}; it knows {known}")
+    if options.get("schedule", SCHEDULES[0]) not in SCHEDULES:
+        known = ", ".join(SCHEDULES)
+        raise ConfigError(f"schedule: {options['schedule']!r} is not one of {known}")
 
 
 def check_pipeline(name: str, pipeline: Any) -> None:

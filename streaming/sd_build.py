@@ -22,7 +22,7 @@ from ..models.sd.control import CONDITIONS
 from ..models.sd.parts import Additions, MissingPackage, SDModel, load_sd, random_sd
 from ..models.sd.room import estimate
 from ..models.sd.specs import SPECS, SDSpec
-from .config import ConfigError
+from .config import ConfigError, whole_number
 from .pipeline import PipelineContext
 from .room import free_bytes
 from .sd import Size, UNetStylizer
@@ -88,7 +88,8 @@ def build(name: str, context: PipelineContext) -> UNetStylizer:
         ConfigError: no weights, or they do not fit, or a package is missing.
     """
     options = context.options
-    chunk, streams = _frames(options.get("frame_buffer", 1)), int(options.get("max_sessions", 4))
+    chunk = whole_number("frame_buffer", options.get("frame_buffer", 1), MOST_FRAMES)
+    streams = int(options.get("max_sessions", 4))
     additions, random = _additions(options), bool(options.get("random_weights"))
     width, height = options.get("size", SIZE)
     try:
@@ -153,13 +154,6 @@ def _sizes(spec: SDSpec, folder: Path) -> SDSpec:
             f"{folder / 'unet' / 'config.json'}: no sizes of a UNet: {error}"
         ) from error
     return replace(spec, parameters=count, unet=unet)
-
-
-def _frames(given: object) -> int:
-    """Frames taken at once; from the command line it is a text."""
-    if str(given).isdecimal() and 1 <= int(str(given)) <= MOST_FRAMES:
-        return int(str(given))
-    raise ConfigError(f"frame_buffer: {given}; 1 to {MOST_FRAMES} frames at once are possible")
 
 
 def _additions(options: Mapping[str, Any]) -> Additions:

@@ -14,7 +14,7 @@ from ..models.specs import WAN_AUTOENCODERS, AutoencoderName, DiTSpec
 from ..models.umt5 import load_text_encoder
 from ..models.wan import FOLDERS, WanModel, WanSizes, load_wan, random_wan, sizes_of
 from ..models.wan_sizes import WAN_SPECS
-from .config import ConfigError
+from .config import ConfigError, whole_number
 from .diffusion import VideoDiffusion
 from .parts import Size
 from .pipeline import PipelineContext
@@ -67,12 +67,15 @@ class WanOptions:
         try:
             policy = policy_named(str(options.get("policy", "streamdiffusionv2")))
             if "steps" in options:
-                policy = replace(policy, levels=policy.steps(int(options["steps"])))
+                steps = whole_number("steps", options["steps"], len(policy.levels))
+                policy = replace(policy, levels=policy.steps(steps))
         except ValueError as error:
             raise ConfigError(str(error)) from error
         width, height = options.get("size", SIZES[0])
-        if not (width and height) or width % STRIDE or height % STRIDE:
+        if not (width and height):
             width, height = SIZES[0]
+        # As large as the picture becomes when its edges are repeated.
+        width, height = (-(-side // STRIDE) * STRIDE for side in (width, height))
         return cls(
             weights=None if random else Path(str(folder)),
             policy=policy,

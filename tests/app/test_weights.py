@@ -49,6 +49,25 @@ def test_what_was_pulled_under_a_models_name_is_taken(
     assert found == {"weights": str(other), "policy": "self-forcing"}
 
 
+def test_weights_of_another_model_are_refused_by_name(
+    tmp_path: Path, environ: Mapping[str, str]
+) -> None:
+    make(tmp_path / "models/self-forcing-1.3b", "self-forcing-1.3b")
+    with pytest.raises(CallError, match=r"cannot run self-forcing.*--model wan2\.1-1\.3b can"):
+        weights.settings("sd-turbo", "self-forcing-1.3b", False, None, environ)
+    teller = make(tmp_path / "models/qwen2.5-vl-3b", "qwen2.5-vl-3b")
+    with pytest.raises(CallError, match=r"--vlm qwen2\.5-vl-3b can"):
+        weights.settings("sd-turbo", str(teller), False, None, environ)
+
+
+@pytest.mark.parametrize("flag", weights.FLAGS.items())
+def test_what_has_a_flag_of_its_own_is_no_option(
+    flag: tuple[str, str], environ: Mapping[str, str]
+) -> None:
+    with pytest.raises(CallError, match=f"{flag[0]}=1: say it with {flag[1]}"):
+        weights.settings("tiny", None, False, [f"{flag[0]}=1"], environ)
+
+
 def test_further_settings_go_along_and_win(tmp_path: Path, environ: Mapping[str, str]) -> None:
     other = make(tmp_path / "models/causvid-1.3b", "causvid-1.3b")
     typed = ["vae=wan", "policy=streamdiffusionv2"]

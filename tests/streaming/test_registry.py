@@ -41,6 +41,26 @@ def test_built_in_and_own_names_load() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "option", "words"),
+    [
+        ("passthrough", "lroa", "passthrough has no option lroa; it knows chunk, schedule"),
+        ("sd-turbo", "vae", "sd-turbo has no option vae; it knows condition, controlnet, frame_bu"),
+        ("wan2.1-14b", "lora", "wan2.1-14b has no option lora; it knows policy, schedule, steps"),
+        ("passthrough", "schedule", "schedule: 1 is not one of stream, sequential"),
+    ],
+)
+def test_an_option_that_a_built_in_pipeline_does_not_read_is_refused(
+    name: str, option: str, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        build_pipeline(name, PipelineContext(options={option: 1}))
+
+
+def test_a_pipeline_of_somebody_else_reads_what_it_likes() -> None:
+    build_pipeline("fakes:FakePipeline", PipelineContext(options={"lroa": 1}))
+
+
+@pytest.mark.parametrize(
     ("name", "words"),
     [
         ("nonsense", "there are tiny, .*passthrough"),

@@ -50,6 +50,8 @@ def test_a_folder_without_the_model_is_refused(tmp_path: Path) -> None:
     [
         ({"vae": "jpeg"}, "'jpeg' is not one of wan, taehv"),
         ({"policy": "odd"}, "no checkpoint policy"),
+        ({"steps": "many"}, "steps: many is not a whole number from 1 to 4"),
+        ({"steps": "5"}, "steps: 5 is not a whole number from 1 to 4"),
     ],
 )
 def test_names_that_there_are_not(options: dict[str, object], said: str) -> None:
@@ -67,6 +69,14 @@ def test_what_does_not_fit_is_refused_with_the_numbers_before_anything_is_made(
     assert "with 4 streams of 832x480 takes " in str(refused.value)
     assert "(weights 2.9, past 27.6, " in str(refused.value)
     assert "where 4.0 GB are free; please use fewer --max-sessions, or" in str(refused.value)
+
+
+def test_an_odd_size_is_measured_as_it_will_be_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only(10**6, tmp_path, monkeypatch)
+    with pytest.raises(ConfigError, match="one stream of 112x64 takes"):
+        small(size=(100, 50))
 
 
 def test_a_stream_for_which_there_is_no_room_is_refused_and_the_others_go_on(
