@@ -11,7 +11,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from ..models.state import State
-from .lanes import Finished
+from .entries import Finished
 from .parts import Parts, Size
 
 Memory = TypeVar("Memory", bound=State)

@@ -8,10 +8,12 @@ what it was given. Rows of all streams share each forward all the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 from ..models.dit import CausalDiT
-from .lanes import Finished, GoOn, Lanes, always
+from .entries import Finished
+from .forward import Passed
+from .lanes import GoOn, Lanes, always
 from .levels import Levels
 
 
@@ -25,7 +27,7 @@ class CleanLanes(Lanes):
         sigmas: tuple[float, ...],
         latent: tuple[int, int, int],
         fresh_noise: bool = True,
-        passed: Callable[[int, int | None], None] = lambda rows, past: None,
+        passed: Passed = lambda rows, past: None,
         shift: float | None = None,
     ) -> None:
         super().__init__(dit, slots, sigmas[:1], latent, fresh_noise, passed, shift)
@@ -39,7 +41,7 @@ class CleanLanes(Lanes):
         finished: list[Finished] = []
         chunks, passes = dict(going), 0
         while going:
-            clean = self._forward(list(going), list(going.values()), commit=False)
+            clean = self.forward.run(list(going), list(going.values()), commit=False)
             passes += 1
             for slot, latent in zip(list(going), clean, strict=True):
                 entry = going[slot]
@@ -51,9 +53,9 @@ class CleanLanes(Lanes):
                 self._put(slot, entry, latent, 0)
         again = {slot: entry for slot, entry in chunks.items() if entry.commit}
         if again:
-            self._forward(list(again), list(again.values()), commit=False)
+            self.forward.run(list(again), list(again.values()), commit=False)
         if chunks:
-            self._commit(list(chunks), next(iter(chunks.values())).frames)
+            self.forward.commit(list(chunks), next(iter(chunks.values())).frames)
         for slot, entry in chunks.items():
             self.flights[slot] = None
             self.recent[slot] = (self.recent[slot][1], entry.index)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .banks import Bank
 from .entrance import Entrance, Stream
-from .lanes import Finished
+from .entries import Finished
 from .moving import facts_of, facts_to_array
 from .parts import Parts, Size
 from .pipeline import Result, StreamConfig, Work

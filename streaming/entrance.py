@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .banks import Bank
-from .lanes import Entry
+from .entries import Entry
 from .motion import NoiseController
 from .parts import Course, Parts, Size, Wish
 from .pipeline import Work

@@ -11,15 +11,15 @@ two chunks, and streams of both kinds share one forward.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..models.dit import CausalDiT
-from .brought import Noises, Numbers
+from .brought import Noises
+from .entries import Entry, Finished
+from .forward import Forward, Passed
 from .levels import Levels
-from .prompts import Mixtures, Prompt
 
 GoOn = Callable[[int, int], bool]
 """(slot, passes done) -> whether its chunk goes on to the next level."""
@@ -28,51 +28,6 @@ GoOn = Callable[[int, int], bool]
 def always(slot: int, passes: int) -> bool:
     """Every chunk goes on to its last level."""
     return True
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A chunk that enters the lanes.
-
-    Attributes:
-        index: running number of the chunk in its stream.
-        cond: [c, C, h, w], latent of the live frames.
-        sigma: noise that it enters with, a scalar tensor.
-        timestep: what the model is told of it, a scalar tensor (0..1000).
-        steps: noise levels that it passes.
-        seed: of the stream's noise.
-        prompt: what it is to become.
-        new_scene: whether it should replace the sinks (the prompt changed).
-        past: most latent frames of the past that it looks at; None for all that are kept.
-        ladder: nominal noise of its levels, where those are not the lanes' own.
-        commit: see `Effort`.
-    """
-
-    index: int
-    cond: Tensor
-    sigma: Tensor
-    timestep: Tensor
-    steps: int
-    seed: int
-    prompt: Prompt
-    new_scene: bool = False
-    past: int | None = None
-    ladder: tuple[float, ...] = ()
-    commit: bool = True
-
-    @property
-    def frames(self) -> int:
-        """Latent frames: those of the lanes, or fewer where it begins a stream."""
-        return len(self.cond)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Finished:
-    """A chunk that has left the lanes: its clean latent [c, C, h, w]."""
-
-    slot: int
-    index: int
-    latent: Tensor
 
 
 Stays = Callable[[int, Entry, int], bool]
@@ -94,7 +49,7 @@ class Lanes:
         sigmas: tuple[float, ...],
         latent: tuple[int, int, int],
         fresh_noise: bool = True,
-        passed: Callable[[int, int | None], None] = lambda rows, past: None,
+        passed: Passed = lambda rows, past: None,
         shift: float | None = None,
     ) -> None:
         """
@@ -102,30 +57,18 @@ class Lanes:
             sigmas: noise of each level; the first is only nominal, entries bring their own.
             latent: (c, h, w): latent frames of a chunk and their size.
             fresh_noise: draw new noise for each chunk, or the same for all chunks of a stream.
-            passed: told after each forward how many rows it had and how far back they looked.
+            passed: told after each forward.
             shift: see `Levels`.
         """
-        weight = dit.patch_embedding.weight
-        frames, height, width = latent
-        self.dit, self.noise, self.fresh_noise = dit, Levels(sigmas, shift), fresh_noise
+        self.noise, self.fresh_noise = Levels(sigmas, shift), fresh_noise
         self.levels = self.most = len(sigmas)
         rows = slots * self.levels
-        self.state = dit.init_state(
-            rows, height, width, frames, weight.device, weight.dtype, prompts=False
-        )
-        # Channels last, as the model wants its input and the encoder gives it.
-        shape = (rows, frames, height, width, dit.spec.out_channels)
-        self._x = torch.zeros(shape, device=weight.device, dtype=weight.dtype)
-        self._cond = torch.zeros_like(self._x)
-        self.x, self.cond = (part.permute(0, 1, 4, 2, 3) for part in (self._x, self._cond))
-        self.t = torch.zeros(rows, frames, device=weight.device)
+        self.forward = Forward(dit, rows, latent, self.noise, passed)
+        self.state, self.x = self.forward.state, self.forward.x
         self.flights: list[Entry | None] = [None] * rows
         self.recent: list[tuple[int, int]] = [(-1, -1)] * rows
-        self.noises = Noises(2 * rows, weight.device)
-        self._numbers = Numbers(weight.device)
+        self.noises = Noises(2 * rows, self.x.device)
         self._early: list[Finished] = []
-        self._mixtures = Mixtures(dit)
-        self._tell = passed
 
     def in_flight(self, slot: int) -> int:
         """Chunks of a slot that have entered and not left."""
@@ -160,9 +103,7 @@ class Lanes:
         self._put(row, entry, mixed, entry.timestep)
 
     def _put(self, row: int, entry: Entry, x: Tensor, t: Tensor | float) -> None:
-        self.x[row, : entry.frames] = x
-        self.cond[row, : entry.frames] = entry.cond
-        self.t[row] = t
+        self.forward.put(row, entry, x, t)
         self.flights[row] = entry
 
     def advance(self, slots: Sequence[int]) -> list[Finished]:
@@ -209,7 +150,7 @@ class Lanes:
                 self.flights[row] = None
                 self.recent[row] = (self.recent[row][1], entry.index)
         rows = [slot * self.levels + level for slot in slots for level in range(self.levels)]
-        self._forward(rows, [entries[slot] for slot in slots for _ in range(self.levels)])
+        self.forward.run(rows, [entries[slot] for slot in slots for _ in range(self.levels)])
 
     def _in_order(self, finished: Sequence[Finished]) -> list[Finished]:
         """By slot and index; a chunk of few levels waits for one before it that has more."""
@@ -232,48 +173,13 @@ class Lanes:
         """One forward over some rows; commit; move each chunk on to its next level."""
         entries = [entry for entry in (self.flights[row] for row in rows) if entry is not None]
         assert len(entries) == len(rows)
-        clean = self._forward(rows, entries)
+        clean = self.forward.run(rows, entries)
         finished = []
         for place in reversed(range(len(rows))):
             done = self._move_on(rows[place], clean[place], stays)
             if done is not None:
                 finished.append(done)
         return finished
-
-    def _forward(self, rows: list[int], entries: Sequence[Entry], commit: bool = True) -> Tensor:
-        """The model over some rows, their chunks then past; clean latents [rows, c, C, h, w]."""
-        index, frames = self._numbers.of(tuple(rows)), entries[0].frames
-        x, cond, t = (part.index_select(0, index) for part in (self._x, self._cond, self.t))
-        x, cond = (part[:, :frames].permute(0, 1, 4, 2, 3) for part in (x, cond))
-        t = t[:, :frames]
-        view = self.state.ring.view(frames, rows=index, past=self._past(entries))
-        given = cond if self.dit.spec.cond_channels else None
-        prompt = self._mixtures.of([entry.prompt for entry in entries])
-        output = self.dit(x, t, self.state, None, given, view=view, prompt=prompt)
-        clean = self._clean(output, x, t)
-        if commit:
-            self.state.ring.commit(None, frames, rows=index)
-        pasts = [entry.past for entry in entries]
-        known = [past for past in pasts if past is not None]
-        self._tell(len(rows), max(known) if len(known) == len(pasts) else None)
-        return clean
-
-    def _commit(self, rows: list[int], frames: int) -> None:
-        self.state.ring.commit(None, frames, rows=self._numbers.of(tuple(rows)))
-
-    def _clean(self, output: Tensor, x: Tensor, t: Tensor) -> Tensor:
-        if self.dit.spec.prediction == "flow" and output.dtype != torch.float64:
-            # A difference of two large numbers: bfloat16 would lose what the model has found.
-            output, x = output.float(), x.float()
-        return self.dit.to_x0(output, x, self.noise.read(t).to(output.dtype))
-
-    def _past(self, entries: Sequence[Entry]) -> Tensor | None:
-        if all(entry.past is None for entry in entries):
-            return None
-        policy = self.dit.spec.ring
-        most = policy.sinks + policy.window
-        pasts = [most if entry.past is None else entry.past for entry in entries]
-        return self._numbers.of(tuple(pasts))
 
     def _move_on(self, row: int, clean: Tensor, stays: Stays) -> Finished | None:
         entry = self.flights[row]
@@ -300,9 +206,9 @@ class Lanes:
     def _found_history(self, row: int, frames: int) -> None:
         """Give a level that sat out some chunks (fewer steps were asked for) the history of the
         level below, which has just passed the chunk that comes here next and is one ahead by it."""
-        below = torch.tensor([row - 1], device=self.x.device)
+        below, own = (self.forward.numbers.of((number,)) for number in (row - 1, row))
         ring = self.state.ring
-        ring.copy_rows(below, below + 1)
+        ring.copy_rows(below, own)
         # The chunk's own slot is written again at this level before anything reads it.
         ring.frames[row] -= frames
 

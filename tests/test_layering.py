@@ -32,6 +32,8 @@ USES_TORCH = {
     "effort_report",
     "engine",
     "entrance",
+    "entries",
+    "forward",
     "intake",
     "lanes",
     "levels",

@@ -12,7 +12,7 @@ from millrace.models.policies import CAUSVID, SELF_FORCING, WanPolicy
 from millrace.models.wan import WanModel, WanSizes, random_wan
 from millrace.streaming.clean_lanes import CleanLanes
 from millrace.streaming.controls import Controls
-from millrace.streaming.lanes import Entry
+from millrace.streaming.entries import Entry
 from millrace.streaming.pipeline import Effort, StreamConfig, Work
 from millrace.streaming.prompts import Prompt
 from millrace.streaming.wan_info import IMAGE, TEXT

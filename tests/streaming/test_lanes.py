@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from millrace.models.dit import CausalDiT
 from millrace.models.specs import TINY, ConvStemSpec, DiTSpec, RingSpec
-from millrace.streaming.lanes import Entry, Lanes
+from millrace.streaming.entries import Entry
+from millrace.streaming.lanes import Lanes
 from millrace.streaming.prompts import Prompt
 
 SIGMAS = (0.8, 0.6, 0.4, 0.2)
@@ -308,7 +309,7 @@ def test_one_prompt_is_read_once_for_all_who_want_it(dit: CausalDiT) -> None:
     for slot in range(3):
         lanes.enter(slot, first[slot])
     lanes.complete(0, 1, 2)
-    reading = lanes._mixtures.of([shared] * 3)
+    reading = lanes.forward.mixtures.of([shared] * 3)
     own = shared.reading(dit)
     assert all(
         key.data_ptr() == one.data_ptr() and len(key) == 3

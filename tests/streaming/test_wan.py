@@ -10,7 +10,7 @@ import torch
 from millrace.models.specs import AutoencoderName
 from millrace.models.wan import WanModel, random_wan
 from millrace.streaming.controls import Controls
-from millrace.streaming.lanes import Finished
+from millrace.streaming.entries import Finished
 from millrace.streaming.pipeline import Portable, StreamConfig, Work
 from millrace.streaming.wan_info import IMAGE, TEXT, VIDEO
 

@@ -13,7 +13,8 @@ from millrace.models.loaders import assign_weights
 from millrace.models.policies import POLICIES, STREAMDIFFUSION_V2
 from millrace.models.sigmas import sigma_of
 from millrace.models.specs import WAN_1_3B, DiTSpec, RingSpec
-from millrace.streaming.lanes import Entry, Lanes
+from millrace.streaming.entries import Entry
+from millrace.streaming.lanes import Lanes
 from millrace.streaming.levels import Levels
 from millrace.streaming.motion import NoiseController
 from millrace.streaming.prompts import Prompt
