@@ -94,6 +94,10 @@ def _shape(rng: Rng, state: State) -> Asked | None:
     return Asked(choose(rng, SHAPE).format(c=thing.colour), f"a {thing.shape}", "shape")
 
 
+def plural_of(shape: str) -> str:
+    return "crosses" if shape == "cross" else shape + "s"
+
+
 def _count(rng: Rng, state: State) -> Asked | None:
     if state.doubtful:
         return None
@@ -102,7 +106,7 @@ def _count(rng: Rng, state: State) -> Asked | None:
     there = _some(rng, state, shaped=True)
     if rng.random() < 0.6:
         shape = there.shape if there and rng.random() < 0.6 else choose(rng, SHAPES)
-        plural = "crosses" if shape == "cross" else shape + "s"
+        plural = plural_of(shape)
         number = sum(t.shape == shape for t in state.things)
     else:
         colour = there.colour if there and rng.random() < 0.6 else choose(rng, tuple(COLOURS))
@@ -210,7 +214,8 @@ def _ground(rng: Rng, state: State) -> Asked | None:
     return Asked(choose(rng, GROUND), "a photo" if photo else state.tone, "background")
 
 
-def _describe(rng: Rng, state: State) -> Asked | None:
+def described(rng: Rng, state: State) -> Asked | None:
+    """All that is there; None where some of it is in doubt."""
     return None if state.doubtful else Asked(choose(rng, DESCRIBE), description(state), "describe")
 
 
@@ -224,7 +229,7 @@ NOW: tuple[tuple[Callable[[Rng, State], Asked | None], float], ...] = (
     (_camera, 0.07),
     (_light, 0.03),
     (_ground, 0.05),
-    (_describe, 0.05),
+    (described, 0.05),
 )
 _MAKERS = tuple(maker for maker, _ in NOW)
 _WEIGHTS = np.array([weight for _, weight in NOW]) / sum(weight for _, weight in NOW)

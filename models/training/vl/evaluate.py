@@ -50,7 +50,7 @@ class Run:
     seed: int = 500_000_000
 
 
-RUNS = (Run(60, 16, 8, 2), Run(300, 6, 3, 6), Run(1800, 2, 2, 12))
+RUNS = (Run(60, 16, 8, 2), Run(300, 12, 3, 6), Run(1800, 2, 2, 12))
 Question = tuple[Seat, str, float, tuple[float, float] | None]
 
 

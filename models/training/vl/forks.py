@@ -10,8 +10,8 @@ from ...vl import tiny_words as words
 from ...vl.segments import Words
 from ...vl.spans import find_span
 from ...vl.tiny_dialect import MOST_STAMPS, TinyDialect
-from .asking import Asked, about, foreign, unique
-from .phrases import HAPPENED, LAST, choose
+from .asking import Asked, about, described, foreign, plural_of, unique
+from .phrases import COLOR, COUNT_SOME, EXIST, HAPPENED, LAST, WHERE, choose
 from .remembered import (
     Memory,
     Told,
@@ -22,15 +22,22 @@ from .remembered import (
     joined,
     spoken,
 )
-from .shapes import SHAPES
+from .shapes import SHAPES, SOMETHING
 from .truth import State, Turn
 from .waiting import condition, near_miss
 
 Rng = np.random.Generator
 DIALECT = TinyDialect()
 EASY = 0.8
-"""Share of the questions whose answer can be guessed that are left out: what belongs to what is
-learnt where there are several things, and that something is not there where it could be."""
+"""Share of the questions that are left out where there is one thing at most: what belongs to what
+is learnt where there are several."""
+USUAL = {("exist", "yes"): 0.3, ("count", "one"): 0.2}
+"""Shares of the questions with the most usual answers that are left out where there are several.
+Were they large, an answer would be taken for as rare as it was in the lessons: of three things of
+different colours one in four was said to be there twice."""
+LOST, WHOLE = 0.05, 0.1
+"""Shares of the questions about the present that ask for what was there before and is not now, and
+for all that is there: no other answer makes so much of the picture be read."""
 KEPT = {
     ("there", True): 0.6,
     ("vanish", False): 0.35,
@@ -115,23 +122,47 @@ def chained(rng: Rng, fork: Fork, turns: list[Turn], now: float) -> Fork:
 def present(rng: Rng, told: Told, turn: int, memory: Memory) -> Fork | None:
     """About what is so now."""
     state = told.turns[turn].state
-    asked = about(rng, state)
+    form = rng.random()
+    if form < LOST:
+        asked = lost(rng, told, turn)
+    else:
+        asked = described(rng, state) if form < LOST + WHOLE else about(rng, state)
     now = told.seconds[turn] + 0.5 + float(rng.uniform(0, 0.5))
-    if asked is None or (_too_easy(asked, state) and rng.random() < EASY):
+    if asked is None or rng.random() < _left_out(asked, state):
         return None
     fork = build(turn, asked, memory, now, None)
     return chained(rng, fork, told.turns, now) if rng.random() < 0.1 else fork
 
 
-def _too_easy(asked: Asked, state: State) -> bool:
-    """Whether an answer can be guessed by who sees only that something is there: of one thing its
-    colour is the only colour, and where there are several most of what is asked about is there."""
-    if asked.kind == "exist" and asked.answer == "yes":
-        return True
-    if asked.kind == "count" and asked.answer == "one":
-        return True
-    alone = len(state.things) < 2
-    return alone and asked.kind in ("color", "shape", "exist", "count", "absent", "motion")
+def _left_out(asked: Asked, state: State) -> float:
+    """How often a question is left out: of one thing its colour is the only colour."""
+    named = asked.kind in ("color", "shape", "exist", "count", "absent", "motion")
+    if named and len(state.things) < 2:
+        return EASY
+    return USUAL.get((asked.kind, asked.answer), 0.0)
+
+
+def lost(rng: Rng, told: Told, turn: int) -> Asked | None:
+    """About something of the last turns that is not there any more: what memory still shows is not
+    what is so now."""
+    state = told.turns[turn].state
+    shapes, colours = {t.shape for t in state.things}, {t.colour for t in state.things}
+    earlier = [t for n in range(max(0, turn - 30), turn) for t in told.turns[n].state.things]
+    gone = [t for t in earlier if t.shape != SOMETHING and t.shape not in shapes]
+    if not gone or state.doubtful:
+        return None
+    thing = gone[int(rng.integers(len(gone)))]
+    form = rng.random()
+    if form < 0.35:
+        text = choose(rng, (*COLOR, *WHERE)).format(s=thing.shape, x=thing.shape)
+        return Asked(text, f"i see no {thing.shape}", "absent")
+    if form < 0.6:
+        name = choose(rng, (thing.shape, thing.name))
+        return Asked(choose(rng, EXIST).format(a=f"a {name}"), "no", "exist")
+    plural = plural_of(thing.shape)
+    if thing.colour not in colours and rng.random() < 0.5:
+        plural = f"{thing.colour} things"
+    return Asked(choose(rng, COUNT_SOME).format(p=plural), "none", "count")
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,14 +43,17 @@ ALERT = (4.0, 1.0)
 FOCUSED = 0.75
 """Share of the questions about a time that are asked on a memory of that time alone, as the
 memories that recall by time have it."""
+MANY = 3
+"""Things at once, of which a quarter of the questions about the present are asked where they are:
+they are counted wrong most."""
 MIX = {
-    "present": 0.46,
-    "past": 0.13,
+    "present": 0.54,
+    "past": 0.15,
     "before": 0.1,
     "last": 0.01,
     "strange": 0.02,
     "recital": 0.02,
-    "alert": 0.26,
+    "alert": 0.16,
 }
 """Shares of the forks."""
 
@@ -123,10 +126,14 @@ def _fork(rng: Rng, plan: Plot, told: Told) -> Fork | None:
 
 
 def _livelier(rng: Rng, plan: Plot, told: Told, turn: int, form: str) -> int:
-    """Another turn, often, at which something moves or happens."""
-    if rng.random() > 0.5:
+    """Another turn, often, at which something moves or happens, or many things are."""
+    share = rng.random()
+    if share > 0.75 or (form != "present" and share > 0.5):
         return turn
     numbers = range(plan.first, plan.turns)
+    if share > 0.5:
+        many = [n for n in numbers if len(told.turns[n].state.things) >= MANY]
+        return many[int(rng.integers(len(many)))] if many else turn
     if form == "alert":
         found = [n for n in numbers if told.turns[n].events or told.turns[n].fresh]
     else:

@@ -25,6 +25,7 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
 )
 _RULES = tuple((re.compile(pattern), kind) for pattern, kind in _PATTERNS)
 _PARTS = re.compile(r", then | and (?=(?:an? |the |it |there |something))")
+_LISTED = re.compile(r", | and ")
 
 Meaning = tuple[str, ...]
 
@@ -32,7 +33,11 @@ Meaning = tuple[str, ...]
 def _clause(text: str) -> Meaning:
     for rule, kind in _RULES:
         if found := rule.fullmatch(text):
-            return (kind, *(group for group in found.groups() if group))
+            said = [group for group in found.groups() if group]
+            if kind == "scene" and len(said) == 2:
+                # In which order things are listed says nothing about them.
+                said[:1] = sorted(_LISTED.split(said[0]))
+            return (kind, *said)
     return ("?", text)
 
 
