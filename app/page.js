@@ -4,6 +4,7 @@
 import { Captions } from './captions.js';
 import { Connection } from './connection.js';
 import { LatencyMeter } from './latency.js';
+import { Modes } from './modes.js';
 import { Panel } from './panel.js';
 import { Pickers } from './pickers.js';
 import { Questions } from './questions.js';
@@ -52,6 +53,7 @@ class Page {
     this.#buttons();
     this.#keys();
     this.pickers = new Pickers(this);
+    this.modes = new Modes(this);
     this.#markPreset();
     for (const help of document.querySelectorAll('#mr-look .info-text')) {
       help.title = help.textContent.trim(); // long ones are cut off
@@ -107,6 +109,7 @@ class Page {
 
   async start(kind = this.find('kind').value) {
     this.find('kind').value = kind;
+    this.modes.follow(kind);
     this.stop();
     this.stage.say('');
     this.#state('starting', text.starting);
@@ -118,6 +121,7 @@ class Page {
       sound: this.sound.wants(kind),
       deviceId: this.find('device').value,
       file: this.find('file').files[0],
+      picture: this.modes.picture,
     };
     try {
       const source = await openSource(kind, options, () => {
@@ -148,6 +152,7 @@ class Page {
       height,
       fps: this.info.fps,
       controls: this.values,
+      ...(source.picture ? { picture: source.picture } : {}),
     }));
   }
 
@@ -316,9 +321,9 @@ class Page {
   }
 
   #begin() {
-    if (this.find('kind').value === 'file' && !this.find('file').files.length) {
-      this.find('file').click();
-    } else this.start();
+    const needed = { file: 'file', still: 'still' }[this.find('kind').value];
+    if (needed && !this.find(needed).files.length) this.find(needed).click();
+    else this.start();
   }
 
   #record() {
@@ -358,7 +363,7 @@ class Page {
   }
 }
 
-const PARTS = ['.mr-top', '.mr-stage', '.mr-under', '.mr-panel'];
+const PARTS = ['.mr-top', '.mr-modes', '.mr-stage', '.mr-under', '.mr-panel'];
 
 // Gradio mounts its parts one by one and calls this after each; the last one starts the page.
 export async function boot() {

@@ -32,7 +32,7 @@ from .offers import SDP_ERRORS, BadOffer, has_sound, prefer
 from .settings import ServerSettings
 from .stamps import Stamps
 from .tracing import Recorder
-from .tracks import Counts, Inbound, OutTrack, Sent
+from .tracks import Counts, Inbound, OutTrack, Planes, Sent
 from .viewer_captions import ViewerCaptions
 
 log = logging.getLogger(__name__)
@@ -104,8 +104,11 @@ class Peer:
     def state(self) -> str:
         return str(self.pc.connectionState)
 
-    async def answer(self, offer: str, session: Session) -> str:
+    async def answer(self, offer: str, session: Session, still: Planes | None = None) -> str:
         """Take an offer that passed `check_offer`; the answer holds all candidates of this side.
+
+        Args:
+            still: see `tracks.Inbound`.
 
         Raises:
             BadOffer: aiortc cannot make sense of the offer, or it holds no video both ways.
@@ -130,7 +133,7 @@ class Peer:
             self.sound.with_pictures(video.sender, lambda: stamps.origin)
             self._spawn(self.sound.run())
         self._inbound = Inbound(
-            session, self._shared.clock, self._shared.executor, self.counts, colours
+            session, self._shared.clock, self._shared.executor, self.counts, colours, still=still
         )
         self._inbound.on_too_fast = self._too_fast
         self.captions = ViewerCaptions(self._shared.captions, config.user, config.fps, self._send)

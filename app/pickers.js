@@ -3,7 +3,8 @@
 import { cameras } from './sources.js';
 
 export class Pickers {
-  // `page` has `root`, `info`, `find`, `running`, `source`, `start(kind)`, `resize(width, height)`.
+  // `page` has `root`, `info`, `find`, `modes`, `running`, `source`, `start(kind)` and
+  // `resize(width, height)`.
   constructor(page) {
     this.page = page;
     this.find = page.find;
@@ -12,13 +13,12 @@ export class Pickers {
       kind.querySelector('[value=clip]').remove();
       page.root.querySelector('[data-go=clip]')?.remove();
     }
-    const from = page.info.pipeline.draws_from;
-    if (!from.includes('text')) kind.querySelector('[value=blank]').remove();
-    else if (!from.includes('video')) kind.value = 'blank';
     this.#sizes();
     kind.addEventListener('change', () => {
       this.find('devices').hidden = kind.value !== 'camera' || this.find('device').length < 2;
+      page.modes.follow(kind.value);
       if (kind.value === 'file') this.find('file').click();
+      else if (kind.value === 'still' && !page.modes.picture) this.find('still').click();
       else if (page.running) page.start();
     });
     this.find('file').addEventListener('change', () => page.start('file'));

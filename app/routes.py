@@ -18,6 +18,7 @@ from ..streaming.pipeline import StreamConfig
 from .channel import plain
 from .metrics import CONTENT_TYPE, Metrics
 from .offers import BadOffer
+from .pictures import PictureError, Pictures
 from .rtc import Offer, Rtc
 from .settings import ServerSettings
 from .viewers import viewer_of
@@ -36,6 +37,7 @@ SCRIPTS = (
     "questions.js",
     "track.js",
     "pickers.js",
+    "modes.js",
     "seen.js",
     "wish.js",
 )
@@ -61,6 +63,9 @@ class OfferBody(BaseModel):
     height: int | None = Field(None, ge=16, le=4096, description="picture height in pixels")
     fps: float | None = Field(None, gt=0, le=120)
     controls: dict[str, str | float | int | bool] = Field(default_factory=dict)
+    picture: str | None = Field(
+        None, max_length=64, description="the model sees this picture in place of the video's"
+    )
 
 
 class AnswerBody(BaseModel):
@@ -88,7 +93,9 @@ class ControlsBody(BaseModel):
     reset: bool = False
 
 
-def api(host: Host, info: HostInfo, rtc: Rtc, settings: ServerSettings) -> APIRouter:
+def api(
+    host: Host, info: HostInfo, rtc: Rtc, settings: ServerSettings, pictures: Pictures
+) -> APIRouter:
     """The routes under /api/v1."""
     router = APIRouter(
         prefix="/api/v1",
@@ -118,11 +125,15 @@ def api(host: Host, info: HostInfo, rtc: Rtc, settings: ServerSettings) -> APIRo
         )
         try:
             check_size(config, info)
-            answer = await rtc.open(Offer(body.sdp, config, body.controls))
+            still = None
+            if body.picture is not None:
+                size = config.width, config.height
+                still = await pictures.planes(viewer.user, body.picture, *size)
+            answer = await rtc.open(Offer(body.sdp, config, body.controls, still))
         except HostRefused as error:
             wait = math.ceil(error.retry_s or RETRY_S)
             raise HTTPException(503, str(error), {"Retry-After": str(wait)}) from None
-        except (BadOffer, ControlError, SizeError) as error:
+        except (BadOffer, ControlError, SizeError, PictureError) as error:
             raise HTTPException(400, str(error)) from None
         return AnswerBody(
             id=answer.id,

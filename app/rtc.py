@@ -24,7 +24,7 @@ from .ice import peer_configuration
 from .offers import check_offer
 from .peer import Cause, Peer, Surroundings
 from .settings import ServerSettings
-from .tracks import Counts
+from .tracks import Counts, Planes
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -39,6 +39,8 @@ class Offer:
     sdp: str
     config: StreamConfig
     changes: Mapping[str, object] = field(default_factory=dict)
+    still: Planes | None = None
+    """A picture that the session sees in place of the browser's; see `tracks.Inbound`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ class Rtc:
             session = await self.loop.run_in_executor(
                 self._calls, self._host.open, offer.config, peer.listen, offer.changes
             )
-            sdp = await peer.answer(offer.sdp, session)
+            sdp = await peer.answer(offer.sdp, session, offer.still)
             unless_all_goes_well.pop_all()
         self._peers[peer.id] = peer
         self.opened += 1

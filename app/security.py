@@ -13,12 +13,16 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from . import picture_routes
+from .pictures import MAX_BYTES
 from .settings import ServerSettings, is_loopback
 from .viewers import GUEST, Pass
 
 COOKIE = "millrace_access"
 MAX_BODY = 1 << 18
 """Largest accepted request body under /api/v1, in bytes; an SDP offer has a few thousand."""
+LARGER = {picture_routes.PATH: MAX_BYTES}
+"""Where a body may be larger than that."""
 GRADIO_NEEDS = ("/gradio_api/info", "/gradio_api/heartbeat/", "/gradio_api/startup-events")
 """All that our page uses of Gradio's own interface. The rest of it (uploads, files by path, proxy,
 run history, monitoring) is closed: nothing here calls it, so nobody else shall."""
@@ -59,7 +63,8 @@ class Gate:
         if refusal:
             await _refuse(scope, send, 403, refusal)
         elif _too_large(scope, headers):
-            await _refuse(scope, send, 413, f"the request is larger than {MAX_BODY} bytes")
+            most = _most(scope)
+            await _refuse(scope, send, 413, f"the request is larger than {most} bytes")
         elif self._passes and scope["type"] == "http" and (given := _query_token(scope)):
             await self._log_in(scope, send, given)
         elif (shown := self._shown(headers)) is not None or self._guests:
@@ -79,8 +84,9 @@ class Gate:
                 message = {**message, "headers": [*message.get("headers", ()), *HEADERS]}
             await send(message)
 
+        bounded = path.startswith("/api/")
         await self._app(
-            scope, _bounded(receive) if path.startswith("/api/") else receive, with_headers
+            scope, _bounded(receive, _most(scope)) if bounded else receive, with_headers
         )
 
     def _foreign(self, headers: dict[str, str]) -> str:
@@ -156,11 +162,16 @@ def _too_large(scope: Scope, headers: dict[str, str]) -> bool:
     return bool(
         scope["type"] == "http"
         and scope["path"].startswith("/api/")
-        and (not length.isdigit() or int(length) > MAX_BODY)
+        and (not length.isdigit() or int(length) > _most(scope))
     )
 
 
-def _bounded(receive: Receive) -> Receive:
+def _most(scope: Scope) -> int:
+    """Bytes that the body of a request may have."""
+    return LARGER.get(scope["path"], MAX_BODY)
+
+
+def _bounded(receive: Receive, most: int) -> Receive:
     """Ends a body that grows past the limit without having said so ahead (chunked transfer)."""
     seen = 0
 
@@ -168,7 +179,7 @@ def _bounded(receive: Receive) -> Receive:
         nonlocal seen
         message = await receive()
         seen += len(message.get("body", b""))
-        return message if seen <= MAX_BODY else {"type": "http.disconnect"}
+        return message if seen <= most else {"type": "http.disconnect"}
 
     return limited
 

@@ -19,6 +19,8 @@ from ..streaming.host import Host, HostInfo
 from .caption_desk import CaptionDesk
 from .caption_routes import caption_api
 from .metrics import Metrics
+from .picture_routes import picture_api
+from .pictures import Pictures
 from .routes import api, page_files, probes
 from .rtc import Rtc
 from .security import Gate
@@ -69,7 +71,9 @@ def create_app(
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
     )
-    app.include_router(api(host, info, rtc, settings))
+    pictures = Pictures()
+    app.include_router(api(host, info, rtc, settings, pictures))
+    app.include_router(picture_api(pictures, "image" in info.pipeline.draws_from))
     app.include_router(caption_api(rtc))
     app.include_router(probes(host, info, Metrics(host, rtc)))
     app.include_router(page_files(info))

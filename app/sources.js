@@ -3,7 +3,7 @@
 // is wanted, `closeSound(track)` ends it, or it is in the stream; `echoes` says that hearing it here
 // would feed it back.
 
-export const KINDS = ['camera', 'screen', 'file', 'clip', 'pattern', 'blank'];
+export const KINDS = ['camera', 'screen', 'file', 'clip', 'pattern', 'still', 'blank'];
 
 export async function open(kind, options, onEnd) {
   const source = await OPEN[kind](options);
@@ -26,7 +26,7 @@ export async function cameras() {
   return devices.filter((d) => d.kind === 'videoinput' && d.deviceId);
 }
 
-const OPEN = { camera, screen, file: fromFile, clip: fromClip, pattern, blank };
+const OPEN = { camera, screen, file: fromFile, clip: fromClip, pattern, still, blank };
 
 async function camera({ width, height, fps, deviceId }) {
   demand('getUserMedia');
@@ -134,10 +134,14 @@ async function started(context) {
 }
 
 function cover(context, video) {
+  coverWith(context, video, video.videoWidth, video.videoHeight);
+}
+
+function coverWith(context, image, imageWidth, imageHeight) {
   const { width, height } = context.canvas;
-  const scale = Math.max(width / video.videoWidth, height / video.videoHeight);
-  const [w, h] = [video.videoWidth * scale, video.videoHeight * scale];
-  context.drawImage(video, (width - w) / 2, (height - h) / 2, w, h);
+  const scale = Math.max(width / imageWidth, height / imageHeight);
+  const [w, h] = [imageWidth * scale, imageHeight * scale];
+  context.drawImage(image, (width - w) / 2, (height - h) / 2, w, h);
 }
 
 async function pattern({ width, height, fps }) {
@@ -151,6 +155,29 @@ async function pattern({ width, height, fps }) {
     () => beeps.close(),
   );
   return { ...source, label: 'Test pattern', openSound: () => beeps.open() };
+}
+
+// A picture to begin with. The server has the file itself; what is sent here only keeps time, and is
+// what the page shows as the source.
+async function still({ width, height, fps, picture }) {
+  if (!picture) throw new Error('choose a picture first');
+  const { id } = await sent(picture);
+  const image = await createImageBitmap(picture);
+  let odd = 0;
+  const source = drawn(width, height, fps, (context) => {
+    coverWith(context, image, image.width, image.height);
+    odd = 1 - odd;
+    context.fillStyle = odd ? '#808080' : '#818181';
+    context.fillRect(0, 0, 1, 1);
+  }, () => image.close());
+  return { ...source, label: picture.name, picture: id };
+}
+
+async function sent(picture) {
+  const answer = await fetch('/api/v1/pictures', { method: 'POST', body: picture });
+  const body = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Error(body.error ?? `the server answered ${answer.status}`);
+  return body;
 }
 
 // Pictures for a model that draws from words alone: they only keep time. Never twice the same grey,

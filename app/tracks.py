@@ -116,6 +116,8 @@ class Inbound:
     """When the last picture came (monotonic seconds)."""
     on_too_fast: Callable[[], None] = lambda: None
     """Called at the first picture that is let go because more come than were agreed on."""
+    still: Planes | None = None
+    """A picture that goes to the session in place of those that come, which then keep time only."""
     on_picture: Callable[[Frame], None] = lambda frame: None
     """Called with each picture that goes to the session, on the loop; must return at once."""
 
@@ -131,7 +133,9 @@ class Inbound:
             self.size = (picture.width, picture.height)
             colour = self.colours.current or Colour.of(picture)
             work = functools.partial(fit_i420, picture, colour, width, height)
-            if fits(picture, colour, width, height):
+            if self.still is not None:
+                planes = self.still
+            elif fits(picture, colour, width, height):
                 planes = work()
             else:
                 planes = await loop.run_in_executor(self.executor, work)

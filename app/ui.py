@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import quote
 
 import gradio as gr
@@ -18,11 +18,12 @@ from gradio.components import Component
 from .. import assets
 from ..streaming.controls import MAX_TEXT, Control
 from ..streaming.host import HostInfo
-from ..streaming.pipeline import Preset
+from ..streaming.pipeline import Preset, Source
 
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 IN_SIGHT = 2
 """Controls besides the texts that are drawn unfolded."""
+MODES = frozenset(f"{source}-to-video" for source in get_args(Source))
 BOOT = "import('/client/page.js').then((page) => page.boot())"
 HEAD = """<link rel="stylesheet" href="/client/client.css">
 <link rel="stylesheet" href="/client/controls.css">
@@ -67,6 +68,7 @@ def build(info: HostInfo) -> gr.Blocks:
         _part("header.html", "mr-header")
         with gr.Row(elem_id="mr-main"):
             with gr.Column(elem_id="mr-look"):
+                _part("modes.html", "mr-modes")
                 _controls(info)
             with gr.Column(elem_id="mr-center"):
                 _part("stage.html", "mr-stage")
@@ -85,8 +87,9 @@ def _part(name: str, elem_id: str) -> gr.HTML:
 
 def _controls(info: HostInfo) -> None:
     """All declared controls: texts, presets, the first numbers in sight, the rest folded away."""
-    texts = [c for c in info.pipeline.controls if c.kind == "text"]
-    others = [c for c in info.pipeline.controls if c.kind != "text"]
+    schema = [c for c in info.pipeline.controls if not _is_mode(c)]
+    texts = [c for c in schema if c.kind == "text"]
+    others = [c for c in schema if c.kind != "text"]
     drawn: dict[str, Component] = {c.name: _draw(c) for c in texts}
     if texts:
         note = '<p class="mr-understood" aria-live="polite"></p>'
@@ -103,6 +106,11 @@ def _controls(info: HostInfo) -> None:
         _wire_preset(button, preset, drawn)
     with gr.Row(elem_id="mr-actions"):
         _actions(drawn)
+
+
+def _is_mode(control: Control) -> bool:
+    """Whether this is what `modes.html` chooses, together with the source."""
+    return control.name == "mode" and MODES.issuperset(control.choices)
 
 
 def _actions(drawn: dict[str, Component]) -> None:

@@ -56,6 +56,25 @@ export function capital(sentence) {
   return /[.!?]$/.test(whole) ? whole : `${whole}.`;
 }
 
+export const modeText = {
+  lead: {
+    'video-to-video': 'Your camera, redrawn while it plays.',
+    'text-to-video': 'Write what you want to see, and change it while it plays.',
+    'image-to-video': 'A picture that goes on as you say.',
+  },
+  pick: 'Choose a picture',
+  another: 'Choose another',
+  firstOfLive: 'Begins with the picture that is there; “Forget the past” takes the next one.',
+  notHere: ' (not with this model)',
+  // Why a mode cannot be had.
+  refused: (mode, { title, draws_from: from }) => {
+    const has = from.map((one) => modeText.sources[one]).join(' or ');
+    return `“${title}” draws from ${has}, not from ${modeText.sources[modeText.needs[mode]]}. Another model is chosen with --model when the server is started.`;
+  },
+  needs: { 'video-to-video': 'video', 'text-to-video': 'text', 'image-to-video': 'image' },
+  sources: { video: 'a live picture', text: 'words alone', image: 'a first picture' },
+};
+
 export const soundText = {
   sent: 'The sound of the source is sent, and recorded with the picture. Click to stop.',
   unsent: 'Send the sound of the source with the picture',

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+Source = Literal["video", "text", "image"]
+"""What pictures are made of: the live picture, words alone, or a first picture and words."""
+
+
 @dataclass(frozen=True, slots=True)
 class Preset:
     """A named set of control values that the page offers as a button."""
@@ -82,9 +86,8 @@ class PipelineInfo:
     max_side: int = 2048
     efforts: tuple[Effort, ...] = (NOMINAL,)
     """The ways to make a chunk, from the nominal one down; `Work.effort` picks one."""
-    draws_from: tuple[Literal["video", "text", "image"], ...] = ("video",)
-    """What pictures are made of: the live picture, words alone, or a first picture and words. Where
-    there are several, a control `mode` with "text-to-video" and so on chooses."""
+    draws_from: tuple[Source, ...] = ("video",)
+    """Where there are several, a control `mode` with "text-to-video" and so on chooses."""
     sizes: tuple[tuple[int, int], ...] = ()
     """Widths and heights that it draws well, for viewers to choose from."""
 

@@ -109,6 +109,16 @@
     return Array.from({ length: count }, (_, i) => [...at(i)].slice(0, 3));
   };
 
+  // Where the upper edge of what comes back is bright, as text.
+  rig.bars = () => {
+    const canvas = document.createElement('canvas');
+    Object.assign(canvas, { width: W, height: H });
+    const context = canvas.getContext('2d');
+    context.drawImage(document.querySelector('[data-part=out]'), 0, 0, W, H);
+    const { data } = context.getImageData(0, 8, W, 1);
+    return Array.from({ length: 16 }, (_, i) => (data[i * 64 + 32] > 200 ? '1' : '0')).join('');
+  };
+
   // Mean absolute difference, in levels, of the picture as drawn and as shown, the numbers left out.
   rig.difference = () => {
     const shown = pixels(document.querySelector('[data-part=out]'));

@@ -16,7 +16,6 @@ from .browser_rig import Viewer, chromium, serving
 from .rig import INFO, EchoHost
 
 SIZES = ((96, 64), (64, 96))
-KINDS = "[...millrace.find('kind').options].map((option) => option.value)"
 
 
 def dreamer(*draws_from: Any) -> HostInfo:
@@ -63,11 +62,3 @@ def test_words_alone_need_no_camera_and_the_size_is_chosen(browser: Any) -> None
             viewer.shows("millrace.running && millrace.connection.state === 'live'")
             assert {(s.config.width, s.config.height) for s in host.sessions()} >= {(96, 64)}
             assert viewer.problems == []
-
-
-@pytest.mark.browser
-def test_a_model_that_restyles_is_not_offered_nothing(browser: Any) -> None:
-    with serving(EchoHost()) as site, closing(Viewer(browser, site)) as viewer:
-        viewer.open()
-        assert "blank" not in viewer.ask(KINDS)
-        assert viewer.ask("millrace.find('sizes').hidden")
