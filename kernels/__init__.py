@@ -11,7 +11,9 @@ from .norm import gated_residual, modulated_layer_norm, rms_norm
 from .prepared import keep_plain
 from .projection import query_key_value
 from .prompt import prompt_attention
+from .quantise import dequantise, quantise
 from .ring import ring_write
+from .ring_input import norm_rope_write, project_into_ring
 from .rope import angles, axis_pairs, rope, spatial_turns, turns
 from .shuffle import pixel_shuffle, pixel_unshuffle
 
@@ -23,6 +25,7 @@ __all__ = [
     "attention_part",
     "axis_pairs",
     "conv2d",
+    "dequantise",
     "flow_step",
     "gated_residual",
     "gaussian_noise",
@@ -31,9 +34,12 @@ __all__ = [
     "linear",
     "merge_attention",
     "modulated_layer_norm",
+    "norm_rope_write",
     "pixel_shuffle",
     "pixel_unshuffle",
+    "project_into_ring",
     "prompt_attention",
+    "quantise",
     "query_key_value",
     "rgb_to_i420",
     "ring_attention",

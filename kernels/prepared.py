@@ -52,6 +52,11 @@ def keep_plain(weights: Iterable[Tensor]) -> None:
         setattr(weight, _PLAIN, True)
 
 
+def stays_plain(weight: Tensor) -> bool:
+    """Whether `keep_plain` was asked for this weight."""
+    return hasattr(weight, _PLAIN)
+
+
 def fuses(x: Tensor, weight: Tensor) -> bool:
     """Whether the fused operations of oneDNN may be used: running, in a type that it computes, on
     weights that may have another form."""
@@ -60,7 +65,7 @@ def fuses(x: Tensor, weight: Tensor) -> bool:
         and x.dtype in _fused_types()
         and not torch.is_grad_enabled()
         and not weight.is_inference()
-        and not hasattr(weight, _PLAIN)
+        and not stays_plain(weight)
         and not torch.is_autocast_enabled("cpu")
     )
 

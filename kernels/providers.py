@@ -26,7 +26,9 @@ class Provider:
     needs: str
 
 
-PROVIDERS: tuple[Provider, ...] = ()
+PROVIDERS: tuple[Provider, ...] = tuple(
+    Provider("cuda", f"triton.{module}", "triton") for module in ("norm", "ring_input")
+)
 
 
 @cache

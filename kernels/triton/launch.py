@@ -15,7 +15,6 @@ from ..dispatch import candidate
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
-INTEGERS = (torch.int64,)
 INTERPRETED: bool = triton.knobs.runtime.interpret
 """Whether kernels run in Triton's interpreter, on a CPU (TRITON_INTERPRET=1 at import)."""
 
@@ -28,17 +27,20 @@ class Needs:
     """
 
     def __init__(self, **tensors: Tensor | None) -> None:
-        """All of them on one device that runs kernels; none of them to be differentiated."""
+        """All on one device, see `on_device`; the first of them says which."""
         self.reason = ""
-        place: torch.device | None = None
+        self._device = next(tensor.device for tensor in tensors.values() if tensor is not None)
+        self.on_device(**tensors)
+
+    def on_device(self, **tensors: Tensor | None) -> None:
+        """On the device of the first tensor, which runs kernels; none to be differentiated."""
+        place = self._device
         for name, tensor in tensors.items():
             if tensor is None:
                 continue
-            place = place or tensor.device
-            runs = tensor.device.type == ("cpu" if INTERPRETED else "cuda")
-            self.that(runs, f"{name} is on {tensor.device}; kernels need a CUDA device")
-            told = f"{name} is on {tensor.device} and others on {place}; move it"
-            self.that(tensor.device == place, told)
+            self.that(tensor.device == place, f"{name} is on {tensor.device}, not {place}; move it")
+            told = f"{name} is on {place}; kernels need a CUDA device"
+            self.that(place.type == ("cpu" if INTERPRETED else "cuda"), told)
             wants = tensor.requires_grad and torch.is_grad_enabled()
             self.that(not wants, f"{name} wants a gradient; kernels run under no_grad only")
 
@@ -58,6 +60,18 @@ class Needs:
             if tensor is not None and tuple(tensor.shape) != expected:
                 told = f"{name} has shape {tuple(tensor.shape)}; expected {expected}"
                 self.that(False, told)
+
+    def dims(self, count: int, **tensors: Tensor) -> None:
+        for name, tensor in tensors.items():
+            told = f"{name} has shape {tuple(tensor.shape)}; give {count} dimensions"
+            self.that(tensor.dim() == count, told)
+
+    def strides(self, like: Tensor, **tensors: Tensor | None) -> None:
+        """Laid out as another tensor of the same shape."""
+        for name, tensor in tensors.items():
+            if tensor is not None:
+                told = f"{name} has strides {tensor.stride()}, unlike its kin's {like.stride()}"
+                self.that(tensor.stride() == like.stride(), told)
 
     def fills(self, *whole: int, **tensors: Tensor | None) -> None:
         """Each can be expanded to a shape."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import triton
 import triton.language as tl
 
 
 @triton.jit
-def to_e4m3(value: Any) -> Any:
+def to_e4m3(value: tl.tensor) -> tl.tensor:
     """float32 to the bits of e4m3 (no infinities), to nearest, ties to even; clamped to +-448.
 
     In integers and not by a cast: older GPUs have no such cast, and the interpreter's rounds
@@ -24,3 +22,9 @@ def to_e4m3(value: Any) -> Any:
     code = tl.where(size < 0.015625, small, normal)
     sign = (value.to(tl.int32, bitcast=True) >> 24) & 0x80
     return (code | sign).to(tl.uint8)
+
+
+@triton.jit
+def to_int8(value: tl.tensor) -> tl.tensor:
+    """float32 in -127..127 to the nearest int8, halves up."""
+    return tl.floor(value + 0.5).to(tl.int8)

@@ -83,6 +83,18 @@ def projection_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequen
     return draw(rows, 2, tokens, 5), weight, bias, draw(2, width).unbind(0), turn, 1e-6
 
 
+def into_ring_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
+    x, weight, bias, norm, turn, eps = projection_arguments(draw, rows, tokens, dim)
+    _, _, slots, mask, own = ring_write_arguments(draw, rows, tokens, dim)
+    ring = draw(2, rows + 2, 4, tokens, 2, dim).unbind(0)
+    return x, weight, bias, norm, turn, eps, ring, slots, mask, own, None
+
+
+def norm_write_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
+    _, _, _, *rest = into_ring_arguments(draw, rows, tokens, dim)
+    return draw(3, rows, 2, tokens, 2 * dim).unbind(0), *rest
+
+
 def prompt_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
     texts = max(dim // 2, 1)  # few enough to be folded for some, too many for others
     layers = [(draw(8, 8) / 3, draw(8)) for _ in range(2)]
@@ -130,8 +142,10 @@ ARGUMENTS: dict[str, Callable[[Draw, int, int, int], Sequence[Any]]] = {
     "linear": linear_arguments,
     "merge_attention": merge_arguments,
     "modulated_layer_norm": modulate_arguments,
+    "norm_rope_write": norm_write_arguments,
     "pixel_shuffle": shuffle_arguments,
     "pixel_unshuffle": shuffle_arguments,
+    "project_into_ring": into_ring_arguments,
     "prompt_attention": prompt_arguments,
     "query_key_value": projection_arguments,
     "rgb_to_i420": picture_arguments,

@@ -33,6 +33,37 @@ def calls() -> Iterator[tuple[str, str, tuple[object, ...]]]:
     """Module, launcher, arguments."""
     x, part = empty(1, 3, 64, 1536), empty(1, 3, 1, 1536)
     yield "norm", "modulated_layer_norm", (x, part, part, 1e-6)
+    yield from into_ring()
+    for call in ring_calls():
+        for name in ("ring_attention_tiles", "ring_attention_split"):
+            yield "ring_attention", name, call
+
+
+def ring_calls() -> Iterator[tuple[object, ...]]:
+    """Two rows of Wan 2.1 1.3B with sinks; one of small heads, with an odd number of tokens."""
+    key, rows = empty(3, 9, 1560, 12, 128), torch.zeros(2, dtype=torch.int64)
+    turn = empty(2, 2, 22, 2, dtype=torch.float32)
+    yield empty(2, 1560, 12, 128), key, key, torch.ones(2, 9, dtype=torch.bool), turn, rows
+    key = empty(1, 5, 77, 1, 48)
+    yield empty(1, 154, 1, 48), key, key, torch.ones(1, 5, dtype=torch.bool), None, None
+
+
+def into_ring() -> Iterator[tuple[str, str, tuple[object, ...]]]:
+    """The write into rings of each type; the first as a plain call, the others with all options."""
+    rows, frames, tokens, heads, size = 2, 3, 64, 12, 128
+    products = empty(rows, frames, tokens, 3, heads * size).unbind(-2)
+    norm = (empty(heads * size), empty(heads * size))
+    turn = empty(1, frames, tokens, 1, size // 2, 2, dtype=torch.float32)
+    slots, own = empty(rows, frames, dtype=torch.int64), empty(rows, dtype=torch.int64)
+    mask = empty(rows, dtype=torch.bool)
+    for dtype in (NARROW, torch.int8, torch.float8_e4m3fn):
+        ring = (empty(4, 9, tokens, heads, size, dtype=dtype),) * 2
+        whole: tuple[object, ...] = (None, None, None)
+        if dtype != NARROW:
+            whole = (mask, own, (empty(4, 9, tokens, heads, dtype=torch.float32),) * 2)
+        yield "ring_input", "norm_rope_write", (products, norm, turn, 1e-6, ring, slots, *whole)
+    x, weight, bias = empty(1, 3, 64, 8), (empty(1536, 8),) * 3, (empty(1536),) * 3
+    yield "ring_input", "query_key_value", (x, weight, bias, norm, turn, 1e-6)
 
 
 def main() -> None:
