@@ -229,7 +229,7 @@ def _changes(plan: Plan, schema: Schema) -> dict[str, object]:
     try:
         changes: dict[str, object] = dict(control_values.read(schema, plan.controls))
         if plan.steps:
-            changes["steps"] = _steps(plan.steps[:1], schema)[0]
+            changes["steps"] = control_values.steps_to_run(plan.steps[:1], schema)[0]
         Controls.defaults(schema).changed(schema, changes)
     except ControlError as error:
         raise CallError(str(error)) from error
@@ -283,7 +283,7 @@ def _guess(text: str) -> object:
 
 def _all_runs(plan: Plan, built: Assembled, clock: Clock) -> list[dict[str, Any]]:
     schema = built.info.pipeline.controls
-    steps = _steps(plan.steps, schema)
+    steps = control_values.steps_to_run(plan.steps, schema)
     controls = control_values.read(schema, plan.controls)
     loops: list[tuple[str, float]] = [("closed", 0.0)]
     if plan.open_fps:
@@ -311,17 +311,6 @@ def _measure(
     load.run(plan.seconds)
     load.close()
     return load
-
-
-def _steps(asked: Sequence[int], schema: Schema) -> list[int | None]:
-    """The values of `steps` to run, [None] for a model without that control."""
-    control = next((c for c in schema if c.name == "steps" and c.kind == "int"), None)
-    if control is None:
-        if asked:
-            raise CallError("this model has no control `steps`; leave --steps out")
-        return [None]
-    every = range(int(control.minimum or 1), int(control.maximum or 1) + 1)
-    return [int(control.check(value)) for value in (asked or every)]
 
 
 def _environment(built: Assembled, load_before: Sequence[float]) -> dict[str, Any]:

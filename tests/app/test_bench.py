@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
-from millrace.app import bench, bench_load, bench_report, machine
+from millrace.app import bench, bench_load, bench_report, control_values, machine
 from millrace.app.cli_options import parse_steps
 from millrace.app.errors import CallError, CommandError
 from millrace.streaming.config import Options
@@ -80,9 +80,9 @@ def test_a_report_that_cannot_be_written_is_a_failure(tmp_path: Path) -> None:
 
 def test_all_steps_of_the_schema_are_run_by_default() -> None:
     schema = (Control("steps", "Steps", "int", 1, 1, 3),)
-    assert bench._steps((), schema) == [1, 2, 3]
-    assert bench._steps((2,), schema) == [2]
-    assert bench._steps((), ()) == [None]
+    assert control_values.steps_to_run((), schema) == [1, 2, 3]
+    assert control_values.steps_to_run((2,), schema) == [2]
+    assert control_values.steps_to_run((), ()) == [None]
 
 
 def test_the_source_moves_and_loops() -> None:
