@@ -72,7 +72,7 @@ export const modeText = {
     return `“${title}” draws from ${has}, not from ${modeText.sources[modeText.needs[mode]]}. Another model is chosen with --model when the server is started.`;
   },
   needs: { 'video-to-video': 'video', 'text-to-video': 'text', 'image-to-video': 'image' },
-  sources: { video: 'a live picture', text: 'words alone', image: 'a first picture' },
+  sources: { video: 'a live picture', text: 'words alone', image: 'a picture to begin with' },
 };
 
 export const soundText = {
