@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as functional
@@ -86,17 +88,32 @@ class FiLMBlock(nn.Module):
         return self.out(hidden, residual=x)
 
 
+@lru_cache(maxsize=32)
+def places(height: int, width: int, device: torch.device) -> Tensor:
+    """Where each value of a feature map stands, [1, 2, height, width]: across and down, -1..1."""
+    with torch.inference_mode(False):
+        down, across = (
+            (torch.arange(size, device=device) + 0.5) * (2 / size) - 1 for size in (height, width)
+        )
+        both = (across.expand(height, -1), down[:, None].expand(-1, width))
+        return torch.stack(both)[None].contiguous(memory_format=torch.channels_last)
+
+
 class Stem(nn.Module):
     """Latent channels to feature maps, at latent resolution."""
 
     def __init__(self, channels: int, spec: ConvStemSpec, steer_dim: int) -> None:
         super().__init__()
-        self.conv_in = Conv(channels, spec.width, 3)
+        self.place = spec.place
+        self.conv_in = Conv(channels + 2 * spec.place, spec.width, 3)
         self.blocks = nn.ModuleList(
             FiLMBlock(spec.width, steer_dim) for _ in range(spec.stem_blocks)
         )
 
     def forward(self, x: Tensor, steer: Tensor) -> Tensor:
+        if self.place:
+            place = places(x.shape[-2], x.shape[-1], x.device).to(x.dtype)
+            x = torch.cat((x, place.expand(len(x), -1, -1, -1)), 1)
         x = self.conv_in(x)
         for block in self.blocks:
             x = block(x, steer)

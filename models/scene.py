@@ -20,11 +20,11 @@ from .. import assets
 from .block import Reading
 from .buffer import moving_buffer
 from .dit import CausalDiT
+from .scene_file import WEIGHTS
 from .sigmas import TRAIN_STEPS, Schedule
 from .specs import ConvStemSpec, DiTSpec, RingSpec
 from .words import STOP_WORDS, Vocabulary, split_words
 
-WEIGHTS = "tiny_scene.safetensors"
 PICTURES = 8
 """Latent frames of the buffer, one picture each."""
 CHUNK = 2
@@ -58,7 +58,7 @@ TINY_SCENE = DiTSpec(
     rope_theta=10_000.0,
     prediction="x0",
     cond_channels=0,
-    stem=ConvStemSpec(width=64, stem_blocks=1, head_blocks=1),
+    stem=ConvStemSpec(width=64, stem_blocks=1, head_blocks=1, place=True),
     # A buffer has no past but its own frames.
     ring=RingSpec(sinks=0, window=0, positions="relative", sink_threshold=None),
     windows=(8, 4, 4),

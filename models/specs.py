@@ -62,11 +62,14 @@ class ConvStemSpec:
     Attributes:
         width: channels between the convolutions and the transformer.
         stem_blocks, head_blocks: residual blocks before and after the transformer.
+        place: the first convolution is told where in the picture it stands. Attention knows
+            distances alone; without a source to follow, the sky has to be known by its place.
     """
 
     width: int
     stem_blocks: int
     head_blocks: int
+    place: bool = False
 
 
 @dataclass(frozen=True, slots=True)
