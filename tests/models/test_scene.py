@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from millrace.models.layers import Stem
 from millrace.models.scene import TINY_SCENE, SceneModel, random_scene, vocabulary_of
 from millrace.models.specs import ConvStemSpec
 
@@ -80,3 +81,17 @@ def test_the_linear_guess_is_the_best_one() -> None:
             parameter.zero_()
     reading = model.dit.read(model.context(model.tokens(["fire"] * 2)))
     torch.testing.assert_close(model.denoise(x[:2], t[:2], reading), (skip * x)[:2])
+
+
+def test_the_stem_is_told_its_place() -> None:
+    """With the same value everywhere and convolutions that see no edge, only place can differ."""
+    torch.manual_seed(0)
+    stem = Stem(3, ConvStemSpec(width=4, stem_blocks=0, head_blocks=0, place=True), 8)
+    with torch.no_grad():
+        out = stem(torch.ones(2, 3, 9, 7), torch.zeros(2, 8))
+        weight = stem.conv_in.weight
+        across = 2 / 7 * weight[:, 3].sum((-2, -1))
+        down = 2 / 9 * weight[:, 4].sum((-2, -1))
+    inner = out[:, :, 1:-1, 1:-1]
+    assert torch.allclose(inner.diff(dim=3), across[:, None, None].expand(2, 4, 7, 4), atol=1e-6)
+    assert torch.allclose(inner.diff(dim=2), down[:, None, None].expand(2, 4, 6, 5), atol=1e-6)
