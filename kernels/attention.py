@@ -90,6 +90,7 @@ def ring_attention(
     valid: Tensor,
     turn: Tensor | None,
     rows: Tensor | None = None,
+    full: bool = False,
 ) -> Tensor:
     """Attention of a chunk over all slots of a ring, its own included.
 
@@ -104,12 +105,14 @@ def ring_attention(
         turn: rotation of the first slots, [rows, turned slots, pairs, 2] (see `turns`); None for
             none.
         rows: int64 [rows], the ring's row of each query row; None for the ring's own order.
+        full: the caller's promise that all of `valid` is true, for kernels that see every slot; a
+            wrong one gives wrong sums. Without it they are not asked.
 
     Returns:
         [rows, queries, heads, head_dim].
     """
     function = choose("ring_attention", query.device.type)
-    return function(query, key, value, valid, turn, rows)
+    return function(query, key, value, valid, turn, rows, full)
 
 
 @reference("ring_attention")
@@ -120,6 +123,7 @@ def ring_attention_reference(
     valid: Tensor,
     turn: Tensor | None,
     rows: Tensor | None,
+    full: bool = False,
 ) -> Tensor:
     if rows is not None:
         key, value = key[rows], value[rows]
@@ -127,7 +131,7 @@ def ring_attention_reference(
         turned = turn.shape[1]
         placed = rope(key[:, :turned], turn[:, :, None, None])
         key = torch.cat((placed, key[:, turned:]), 1)
-    tokens = valid.repeat_interleave(key.shape[2], 1)
+    tokens = None if full else valid.repeat_interleave(key.shape[2], 1)
     return attention(query, key.flatten(1, 2), value.flatten(1, 2), tokens)
 
 
@@ -139,6 +143,7 @@ def _ring_attention_by_row(
     valid: Tensor,
     turn: Tensor | None,
     rows: Tensor | None,
+    full: bool = False,
 ) -> Tensor:
     """Row by row, over what the row sees and no more.
 

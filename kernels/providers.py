@@ -26,8 +26,12 @@ class Provider:
     needs: str
 
 
-PROVIDERS: tuple[Provider, ...] = tuple(
-    Provider("cuda", f"triton.{module}", "triton") for module in ("norm", "ring_input")
+PROVIDERS: tuple[Provider, ...] = (
+    Provider("cuda", "library_attention", "torch"),
+    *(
+        Provider("cuda", f"triton.{module}", "triton")
+        for module in ("norm", "ring_attention", "ring_input")
+    ),
 )
 
 

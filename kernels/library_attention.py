@@ -1,0 +1,235 @@
+"""Attention of libraries over a ring: PyTorch's own kernels, and FlashAttention and SageAttention
+where they are installed.
+
+Dense ones need every slot to be seen by every row, which only the caller can promise (`full`):
+asking the device would wait for it. A row of a ring with holes is still a list of pages for
+FlashAttention 3, in the order in which they are seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from .dispatch import candidate
+from .ring_call import NARROW, misfit
+from .rope import rope
+
+Attend = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None, bool], Tensor]
+
+
+class _Allowed:
+    """Whether attention in 8 bits may be taken: it changes the picture, so it is off until someone
+    has looked at its error (`allow_quantised_attention`)."""
+
+    quantised = False
+
+
+def allow_quantised_attention(allowed: bool) -> None:
+    """Let candidates that compute in 8 bits run; call it before the first pass."""
+    _Allowed.quantised = allowed
+
+
+def fits_narrow(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    valid: Tensor,
+    turn: Tensor | None,
+    rows: Tensor | None,
+    full: bool = False,
+) -> str:
+    """What all of these libraries need."""
+    if query.dtype not in NARROW:
+        return f"query is {query.dtype}; this library takes float16 and bfloat16"
+    if query.shape[-1] % 8 or query.shape[-1] > 256:
+        return f"query has a head_dim of {query.shape[-1]}; multiples of 8 up to 256 are taken"
+    return misfit(query, key, value, valid, turn, rows)
+
+
+def fits_full(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    valid: Tensor,
+    turn: Tensor | None,
+    rows: Tensor | None,
+    full: bool = False,
+) -> str:
+    """A dense kernel over all slots."""
+    if not full:
+        return "full is not promised, and a dense kernel sees every slot"
+    return fits_narrow(query, key, value, valid, turn, rows)
+
+
+def fits_plain(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    valid: Tensor,
+    turn: Tensor | None,
+    rows: Tensor | None,
+    full: bool = False,
+) -> str:
+    """Keys read where they lie: they must not be turned."""
+    if turn is not None:
+        return "turn is given, and this kernel reads keys as they lie"
+    return fits_narrow(query, key, value, valid, turn, rows)
+
+
+def fits_plain_full(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    valid: Tensor,
+    turn: Tensor | None,
+    rows: Tensor | None,
+    full: bool = False,
+) -> str:
+    """Dense, and keys read where they lie."""
+    given = (query, key, value, valid, turn, rows, full)
+    return fits_plain(*given) or fits_full(*given)
+
+
+def fits_quantised(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    valid: Tensor,
+    turn: Tensor | None,
+    rows: Tensor | None,
+    full: bool = False,
+) -> str:
+    """Dense, in 8 bits."""
+    if not _Allowed.quantised:
+        return "it computes in 8 bits, which is off (allow_quantised_attention)"
+    if query.shape[-1] not in (64, 96, 128):
+        return f"query has a head_dim of {query.shape[-1]}; SageAttention takes 64, 96 and 128"
+    return fits_full(query, key, value, valid, turn, rows, full)
+
+
+def dense(
+    key: Tensor, value: Tensor, turn: Tensor | None, rows: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """All keys, turned, and values of each row, [rows, slots * tokens, heads, head_dim].
+
+    Views of the ring where no sink is turned and rows are in order; else copies of it.
+    """
+    if rows is not None:
+        key, value = key.index_select(0, rows), value.index_select(0, rows)
+    if turn is not None:
+        turned = turn.shape[1]
+        key = torch.cat((rope(key[:, :turned], turn[:, :, None, None]), key[:, turned:]), 1)
+    return key.flatten(1, 2), value.flatten(1, 2)
+
+
+def pages(valid: Tensor, rows: Tensor | None, tokens: int) -> tuple[Tensor, Tensor]:
+    """The slots that each row sees as pages of a cache, the seen ones first.
+
+    Args:
+        valid: bool [rows, slots].
+        rows: see `ring_attention`.
+        tokens: of a slot.
+
+    Returns:
+        Number of each page in the whole ring, int32 [rows, slots], and keys seen, int32 [rows].
+    """
+    asked, slots = valid.shape
+    place = torch.arange(asked, device=valid.device) if rows is None else rows
+    order = torch.argsort(valid, dim=1, descending=True, stable=True)
+    table = place[:, None] * slots + order
+    return table.int(), (valid.sum(1) * tokens).int()
+
+
+def _backend(backend: SDPBackend) -> Attend:
+    """PyTorch's attention with one of its kernels and no other."""
+
+    def run(
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        valid: Tensor,
+        turn: Tensor | None,
+        rows: Tensor | None,
+        full: bool = False,
+    ) -> Tensor:
+        keys, values = dense(key, value, turn, rows)
+        heads_first = (part.transpose(1, 2) for part in (query, keys, values))
+        with sdpa_kernel(backend):
+            return functional.scaled_dot_product_attention(*heads_first).transpose(1, 2)
+
+    return run
+
+
+def flash_attention_2(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    valid: Tensor,
+    turn: Tensor | None,
+    rows: Tensor | None,
+    full: bool = False,
+) -> Tensor:
+    """`flash_attn_with_kvcache`, told which rows of the ring to read."""
+    library = import_module("flash_attn")
+    keys, values = dense(key, value, None, None)
+    own = None if rows is None else rows.int()
+    return library.flash_attn_with_kvcache(query, keys, values, cache_batch_idx=own)
+
+
+def flash_attention_3(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    valid: Tensor,
+    turn: Tensor | None,
+    rows: Tensor | None,
+    full: bool = False,
+) -> Tensor:
+    """`flash_attn_with_kvcache` of Hopper, the ring's slots as pages; it splits keys by itself."""
+    library = import_module("flash_attn_interface")
+    table, seen = pages(valid, rows, key.shape[2])
+    out = library.flash_attn_with_kvcache(
+        query, key.flatten(0, 1), value.flatten(0, 1), cache_seqlens=seen, page_table=table
+    )
+    return out[0] if isinstance(out, tuple) else out
+
+
+def sage_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    valid: Tensor,
+    turn: Tensor | None,
+    rows: Tensor | None,
+    full: bool = False,
+) -> Tensor:
+    """SageAttention: scores in int8, sums in fp8 or float16 (arXiv 2411.10958)."""
+    library = import_module("sageattention")
+    keys, values = dense(key, value, turn, rows)
+    return library.sageattn(query, keys, values, tensor_layout="NHD", is_causal=False)
+
+
+def _register() -> None:
+    register = ("ring_attention", "cuda")
+    for name, backend in (
+        ("sdpa-flash", SDPBackend.FLASH_ATTENTION),
+        ("sdpa-cudnn", SDPBackend.CUDNN_ATTENTION),
+    ):
+        candidate(*register, name, fits_full, library=True)(_backend(backend))
+    for package, name, fits, run in (
+        ("flash_attn", "flash-attention-2", fits_plain_full, flash_attention_2),
+        ("flash_attn_interface", "flash-attention-3", fits_plain, flash_attention_3),
+        ("sageattention", "sage-attention", fits_quantised, sage_attention),
+    ):
+        if find_spec(package) is not None:
+            candidate(*register, name, fits, library=True)(run)
+
+
+_register()

@@ -1,0 +1,65 @@
+"""What a call of `ring_attention` must look like for kernels that do not ask the device."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+NARROW = (torch.float16, torch.bfloat16)
+
+
+def misfit(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    valid: Tensor,
+    turn: Tensor | None,
+    rows: Tensor | None,
+) -> str:
+    """The argument that is wrong and why, or ""; looks at shapes, types, strides and devices."""
+    if query.dim() != 4:
+        return f"query is {_shape(query)}, not [rows, queries, heads, head_dim]"
+    asked, _, heads, size = query.shape
+    if key.dim() != 5 or key.shape[3:] != (heads, size):
+        return f"key is {_shape(key)}, not [all rows, slots, tokens, {heads}, {size}]"
+    if value.shape != key.shape or value.stride() != key.stride():
+        told = f"strides {value.stride()}; its key {_shape(key)}, strides {key.stride()}"
+        return f"value is {_shape(value)}, {told}"
+    slots = key.shape[1]
+    if valid.shape != (asked, slots) or valid.dtype != torch.bool:
+        return f"valid is {valid.dtype} {_shape(valid)}, not bool [{asked}, {slots}]"
+    if rows is None and len(key) != asked:
+        return f"rows is not given, but query has {asked} rows and key {len(key)}"
+    if rows is not None and (rows.shape != (asked,) or rows.dtype != torch.int64):
+        return f"rows is {rows.dtype} {_shape(rows)}, not int64 [{asked}]"
+    if turn is not None:
+        fits = turn.dim() == 4 and len(turn) == asked and turn.shape[3] == 2
+        if not fits or turn.shape[1] > slots or turn.shape[2] > size // 2:
+            return f"turn is {_shape(turn)}, not [{asked}, <= {slots}, <= {size // 2}, 2]"
+    return _kinds(query, key, value, valid, turn, rows)
+
+
+def _kinds(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    valid: Tensor,
+    turn: Tensor | None,
+    rows: Tensor | None,
+) -> str:
+    """Data types, devices and innermost strides."""
+    for name, given in (("key", key), ("value", value)):
+        if given.dtype != query.dtype:
+            return f"{name} is {given.dtype}, the query {query.dtype}"
+    for name, other in (("query", query), ("key", key)):
+        if other.stride(-1) != 1:
+            return f"{name} has a stride of {other.stride(-1)} along head_dim, not 1"
+    others = {"key": key, "value": value, "valid": valid, "turn": turn, "rows": rows}
+    for name, part in others.items():
+        if part is not None and part.device != query.device:
+            return f"{name} is on {part.device}, the query on {query.device}"
+    return ""
+
+
+def _shape(x: Tensor) -> str:
+    return f"[{', '.join(map(str, x.shape))}]"

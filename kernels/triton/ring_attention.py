@@ -1,0 +1,207 @@
+"""Attention over a ring of frames in Triton: straight in the ring, whose slots tell what they hold.
+
+Nothing is gathered, joined or masked out in memory. A slot that a row cannot see is passed over by
+its flag on the device and costs nothing, so that rows of any age share a launch. The keys of sinks
+have to be turned; since q . (R k) = (R' q) . k, the query is turned back instead, once a slot.
+
+Two forms. "tiles": one program for each block of queries. "split": blocks of keys are dealt out
+evenly (`kernels.split` has the plan) and parts are merged by a second launch, which needs neither
+locks nor all programs at once: it can be captured in a graph and sums in the same order every time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import triton
+from torch import Tensor
+
+from ..ring_call import misfit
+from .launch import FLOATS, Needs, launcher, power
+from .ring_kernels import merge_kernel, split_kernel, tiles_kernel
+
+LOG2_E = 1.4426950408889634
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Sizes of a program: queries and keys at a time, warps, stages of the pipeline."""
+
+    queries: int
+    keys: int
+    warps: int
+    stages: int
+
+
+def blocks_for(queries: int, tokens: int, head_dim: int, dtype: torch.dtype) -> Blocks:
+    """Sizes for a call, from its shape and type alone.
+
+    Where tensor cores multiply, 128 x 64 at a head of 128: as much as one program's registers hold.
+    In float32 plain arithmetic does it, which keeps far more in registers.
+    """
+    if dtype == torch.float32:
+        most_queries, most_keys = 32, 32
+    else:
+        most_queries, most_keys = (64, 32) if head_dim > 128 else (128, 64)
+    size, keys = min(most_queries, power(queries)), min(most_keys, power(tokens))
+    large = size == 128 and head_dim > 64
+    return Blocks(max(16, size), max(16, keys), 8 if large else 4, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A call in the form that the kernels take.
+
+    Attributes:
+        tensors: query, key, value, valid, turn, rows and the output.
+        sizes: by name, what a kernel is told as numbers.
+        constants: by name, what a kernel is compiled for.
+        tiles: blocks of queries, heads, rows.
+        options: warps and stages.
+    """
+
+    tensors: tuple[Tensor, ...]
+    sizes: dict[str, int | float]
+    constants: dict[str, int]
+    tiles: tuple[int, int, int]
+    options: dict[str, int]
+
+    @property
+    def out(self) -> Tensor:
+        return self.tensors[-1]
+
+
+def fits(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    valid: Tensor,
+    turn: Tensor | None,
+    rows: Tensor | None,
+    full: bool = False,
+) -> str:
+    """ "" or which argument the kernels cannot take, and why."""
+    needs = Needs(query=query, key=key, value=value, valid=valid, turn=turn, rows=rows)
+    needs.types(FLOATS, query=query)
+    needs.types((torch.float32,), turn=turn)
+    needs.that(
+        query.shape[-1] <= 256, f"query has a head_dim of {query.shape[-1]}; 256 is the most"
+    )
+    return needs.reason or misfit(query, key, value, valid, turn, rows)
+
+
+def prepare(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    valid: Tensor,
+    turn: Tensor | None,
+    rows: Tensor | None,
+) -> Launch:
+    """A call that fits, in the kernels' form, with room for its output."""
+    asked, queries, heads, size = query.shape
+    slots, tokens = key.shape[1:3]
+    blocks = blocks_for(queries, tokens, size, query.dtype)
+    # What is not there is not read: any tensor will do.
+    turns = query if turn is None else turn.contiguous()
+    flags = valid.contiguous().view(torch.uint8)
+    tensors = (query, key, value, flags, turns, flags if rows is None else rows)
+    sizes: dict[str, int | float] = {"heads": heads, "queries": queries, "tokens": tokens}
+    sizes |= zip(("query_row", "query_step", "query_head"), query.stride(), strict=False)
+    sizes |= zip(("key_row", "slot_step", "token_step", "key_head"), key.stride(), strict=False)
+    constants = {
+        "ROWS_GIVEN": rows is not None,
+        "SLOTS": slots,
+        "TURNED": 0 if turn is None else turn.shape[1],
+        "PAIRS": 0 if turn is None else turn.shape[2],
+        "HEAD_DIM": size,
+        "PADDED_DIM": max(16, power(size)),
+        "QUERIES": blocks.queries,
+        "KEYS": blocks.keys,
+    }
+    return Launch(
+        (*tensors, query.new_empty(query.shape)),
+        {**sizes, "scale": LOG2_E * size**-0.5},
+        constants,
+        (triton.cdiv(queries, blocks.queries), heads, asked),
+        {"num_warps": blocks.warps, "num_stages": blocks.stages},
+    )
+
+
+@launcher("ring_attention", "triton-tiles", fits)
+def ring_attention_tiles(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    valid: Tensor,
+    turn: Tensor | None,
+    rows: Tensor | None,
+    full: bool = False,
+) -> Tensor:
+    """`ring_attention`, each block of queries in a program of its own."""
+    call = prepare(query, key, value, valid, turn, rows)
+    if query.numel():
+        tiles_kernel[call.tiles](*call.tensors, **call.sizes, **call.constants, **call.options)
+    return call.out
+
+
+@launcher("ring_attention", "triton-split", fits)
+def ring_attention_split(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    valid: Tensor,
+    turn: Tensor | None,
+    rows: Tensor | None,
+    full: bool = False,
+) -> Tensor:
+    """`ring_attention`, the keys dealt out evenly over the processors of the device."""
+    call = prepare(query, key, value, valid, turn, rows)
+    if query.numel():
+        launch_split(call, programs(query.device, query.shape[-1]))
+    return call.out
+
+
+def launch_split(call: Launch, programs: int) -> None:
+    """The two launches of "split" with so many programs in the first."""
+    blocks, dims = call.constants["QUERIES"], call.constants["PADDED_DIM"]
+    parts = call.out.new_empty((2 * programs, blocks, dims + 2), dtype=torch.float32).view(-1)
+    lines = 2 * programs * blocks
+    most, total, mixed = parts.split((lines, lines, lines * dims))
+    query_blocks, heads, rows = call.tiles
+    slots = {"PADDED_SLOTS": power(call.constants["SLOTS"])}
+    split_kernel[(programs,)](
+        *call.tensors,
+        most,
+        total,
+        mixed,
+        rows,
+        **call.sizes,
+        **call.constants,
+        **slots,
+        **call.options,
+    )
+    names = ("SLOTS", "HEAD_DIM", "PADDED_DIM", "QUERIES", "KEYS")
+    merge_kernel[(query_blocks * heads, rows)](
+        call.tensors[3],
+        call.out,
+        most,
+        total,
+        mixed,
+        programs,
+        rows,
+        *(call.sizes[name] for name in ("heads", "queries", "tokens")),
+        **{name: call.constants[name] for name in names},
+        **slots,
+        num_warps=4,
+    )
+
+
+def programs(device: torch.device, head_dim: int) -> int:
+    """How many programs of the split run at once: one a processor, two of small heads. The
+    interpreter, which has one, gets five."""
+    if device.type != "cuda":
+        return 5
+    processors: int = torch.cuda.get_device_properties(device).multi_processor_count
+    return processors if head_dim > 64 else 2 * processors
