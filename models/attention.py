@@ -13,6 +13,7 @@ from ..kernels import (
     angles,
     attention,
     axis_pairs,
+    project_into_ring,
     prompt_attention,
     query_key_value,
     rope,
@@ -43,14 +44,25 @@ def rotation(spec: DiTSpec, grid: tuple[int, int], positions: Tensor, dtype: tor
     return torch.cat((time, space.expand(*time.shape[:2], -1, -1, -1)), -2).unsqueeze(3)
 
 
+@dataclass(frozen=True, slots=True)
+class Projections:
+    """The layers that make queries, keys and values, as `query_key_value` takes them."""
+
+    weight: tuple[Tensor, Tensor, Tensor]
+    bias: tuple[Tensor, Tensor, Tensor]
+    norm: tuple[Tensor, Tensor]
+    eps: float
+
+    def of(self, x: Tensor, turn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return query_key_value(x, self.weight, self.bias, self.norm, turn, self.eps)
+
+
 class Memory(Protocol):
-    """Whatever self-attention looks into, and how queries and keys are rotated for it."""
+    """Whatever self-attention looks into."""
 
-    @property
-    def rotation(self) -> Tensor: ...
-
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """All [rows, frames, tokens, heads, head_dim]; writes the chunk and reads the past."""
+    def see(self, layer: int, x: Tensor, into: Projections) -> Tensor:
+        """x [rows, frames, tokens, dim] -> [rows, frames, tokens, heads, head_dim]: remembers the
+        chunk and attends over it and the past."""
         ...
 
 
@@ -63,8 +75,21 @@ class RingMemory:
     mask: Tensor | None
     rotation: Tensor
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        return self.ring.attend(layer, self.view, query, key, value, self.mask)
+    def see(self, layer: int, x: Tensor, into: Projections) -> Tensor:
+        view, memory = self.view, self.ring.layer(layer)
+        query = project_into_ring(
+            x,
+            into.weight,
+            into.bias,
+            into.norm,
+            self.rotation,
+            into.eps,
+            memory,
+            view.slots,
+            self.mask,
+            view.rows,
+        )
+        return self.ring.look(layer, view, query)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +98,9 @@ class OwnMemory:
 
     rotation: Tensor
     windows: Windows | None = None
+
+    def see(self, layer: int, x: Tensor, into: Projections) -> Tensor:
+        return self.attend(layer, *into.of(x, self.rotation))
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         if self.windows is not None:
@@ -102,6 +130,9 @@ class ClipMemory:
     seen: tuple[tuple[int, ...], ...]
     left_behind: tuple[int, ...]
     rotation: Tensor
+
+    def see(self, layer: int, x: Tensor, into: Projections) -> Tensor:
+        return self.attend(layer, *into.of(x, self.rotation))
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         keys, values = key.unbind(1), value.unbind(1)
@@ -166,15 +197,13 @@ class SelfAttention(_Projections):
 
     def forward(self, x: Tensor, layer: int, memory: Memory) -> Tensor:
         """x [rows, frames, tokens, dim] -> the same shape."""
-        query, key, value = query_key_value(
-            x,
+        into = Projections(
             (self.q.weight, self.k.weight, self.v.weight),
             (self.q.bias, self.k.bias, self.v.bias),
             (self.norm_q.weight, self.norm_k.weight),
-            memory.rotation,
             self.norm_q.eps,
         )
-        return self.o(memory.attend(layer, query, key, value).flatten(-2))
+        return self.o(memory.see(layer, x, into).flatten(-2))
 
 
 class CrossAttention(_Projections):

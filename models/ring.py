@@ -197,9 +197,17 @@ class KVRing(State):
             mask: bool [rows], rows that run; None for all. Others keep their memory (and get an
                 output without meaning).
         """
-        keys, values = self.k[layer], self.v[layer]
-        ring_write(keys, key, view.slots, mask, view.rows)
-        ring_write(values, value, view.slots, mask, view.rows)
+        for memory, new in zip(self.layer(layer), (key, value), strict=True):
+            ring_write(memory, new, view.slots, mask, view.rows)
+        return self.look(layer, view, query)
+
+    def layer(self, index: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of one layer, [rows, slots, tokens, heads, head_dim]."""
+        return self.k[index], self.v[index]
+
+    def look(self, layer: int, view: RingView, query: Tensor) -> Tensor:
+        """The half of `attend` that reads; the chunk is written already."""
+        keys, values = self.layer(layer)
         out = ring_attention(query.flatten(1, 2), keys, values, view.valid, view.turn, view.rows)
         return out.view_as(query)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from millrace.models.attention import Memory, OwnMemory, rotation
+from millrace.models.attention import OwnMemory, Projections, rotation
 from millrace.models.dit import CausalDiT
 from millrace.models.specs import TINY, WAN_1_3B, WAN_14B, DiTSpec
 from millrace.models.training.initial import init_local_attention, init_weights
@@ -190,10 +190,11 @@ def test_local_attention_begins_local() -> None:
     seen = []
 
     class Spy:
-        def __init__(self, memory: Memory) -> None:
+        def __init__(self, memory: OwnMemory) -> None:
             self.rotation = memory.rotation
 
-        def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        def see(self, layer: int, x: Tensor, into: Projections) -> Tensor:
+            query, key, _ = into.of(x, self.rotation)
             scores = query[0, 2, :, 0] @ key[0, :, :, 0].flatten(0, 1).T / 8
             seen.append(scores.softmax(-1).unflatten(-1, (3, 8, 8)))
             return query
