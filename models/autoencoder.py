@@ -118,7 +118,7 @@ class PatchAutoencoder(nn.Module):
         """[R, F, 3, H, W] in 0..1 -> [R, F, C, H/8, W/8]. Without memory: each frame by itself."""
         rows, frames = pictures.shape[:2]
         patches = pixel_unshuffle(pictures.flatten(0, 1), 4)
-        fine = torch.add(patches.new_tensor(-1.0), patches, alpha=2)
+        fine = torch.add(patches.new_full((), -1.0), patches, alpha=2)
         shrink, *rest = self.encode_coarse
         coarse = cast(Conv, shrink).over_patches(self.encode_fine(fine), 2)
         for block in rest:
@@ -154,4 +154,4 @@ class PatchAutoencoder(nn.Module):
         x = self.decode_coarse(self.decode_memory(x, past))
         x = self.decode_fine(F.pixel_shuffle(self.decode_up(F.silu(x)), 2))
         fine = self.decode_out(F.silu(x), residual=F.pixel_shuffle(self.unbasis(z), 2))
-        return torch.add(z.new_tensor(0.5), pixel_shuffle(fine, 4), alpha=0.5)
+        return torch.add(z.new_full((), 0.5), pixel_shuffle(fine, 4), alpha=0.5)

@@ -217,13 +217,15 @@ class KVRing(State):
         """Make the chunk just written part of the past of the rows where `mask` is true.
 
         Args:
-            mask: bool [all rows], or None for all rows.
+            mask: bool [all rows], or [n] with `rows`; None for all of them.
             frames: latent frames in the chunk; None for `chunk`.
-            rows: int64 [n], in place of `mask`: the rows by their numbers.
+            rows: int64 [n], distinct: only these rows, by their numbers.
         """
         count = self.chunk if frames is None else frames
         if rows is not None:
-            mask = torch.zeros_like(self.frames, dtype=torch.bool).index_fill_(0, rows, True)
+            none = torch.zeros_like(self.frames, dtype=torch.bool)
+            chosen = torch.ones_like(rows, dtype=torch.bool) if mask is None else mask
+            mask = none.index_copy_(0, rows, chosen)
         self.frames.add_(count if mask is None else count * mask)
         if self.policy.sink_threshold is not None and self.policy.sinks:
             every = torch.ones_like(self.frames, dtype=torch.bool) if mask is None else mask

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .bring import bring
 from .parked import Parked
 from .specs import UMT5Spec
 
@@ -42,7 +43,8 @@ class Embedded:
     """A prompt after the encoder.
 
     Attributes:
-        rows: [tokens, dim], in the host's memory; the rows of zeros after it are left out.
+        rows: [tokens, dim], on the device, as bringing them to the host would wait for it; the
+            rows of zeros after it are left out.
         note: what the viewer must be told, or "": a prompt that is too long is cut.
     """
 
@@ -107,10 +109,10 @@ class TextEncoder:
         """
         found = [self._get(clean(text)) for text in texts]
         shape = (len(texts), self.spec.text_len, self.spec.dim)
-        out = torch.zeros(shape, dtype=self._words.dtype)
+        out = torch.zeros(shape, dtype=self._words.dtype, device=self.device)
         for row, embedded in zip(out, found, strict=True):
             row[: len(embedded.rows)] = embedded.rows
-        return out.to(self.device)
+        return out
 
     def __call__(self, text: str) -> Tensor:
         """One prompt, [text_len, dim]."""
@@ -154,7 +156,7 @@ class TextEncoder:
         ids, note = self._tokens(text)
         # Without padding: masked positions change nothing but the time it takes.
         rows = nn.functional.embedding(ids, self._words)[None]
-        return Underway(text, note, rows.to(self.device))
+        return Underway(text, note, bring(rows, self.device))
 
     @torch.no_grad()
     def _pass(self, prompt: Underway, blocks: int) -> bool:
@@ -166,7 +168,7 @@ class TextEncoder:
         return prompt.passed == len(self._blocks)
 
     def _keep(self, prompt: Underway) -> Embedded:
-        embedded = Embedded(prompt.rows[0].cpu(), prompt.note)
+        embedded = Embedded(prompt.rows[0], prompt.note)
         self._kept[prompt.text] = embedded
         self._held += embedded.rows.nbytes
         # The one just read stays whatever its size: somebody is about to ask for it.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .autoencoder import PatchAutoencoder
+from .bring import bring
 from .dit import CausalDiT
 from .specs import AutoencoderSpec, DiTSpec
 
@@ -39,7 +40,7 @@ class VideoModel(nn.Module):
             weights: [K] over the styles, summing to 1.
             strength: 0..1; what it leaves goes to the plain camera.
         """
-        mixture = weights.to(self.bank) * strength
+        mixture = bring(weights, self.bank.device, self.bank.dtype) * strength
         mixture[0] += 1 - strength
         return (mixture @ self.bank.flatten(1)).unflatten(0, self.bank.shape[1:])
 

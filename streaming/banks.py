@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from ..models.graphs import Call, Graphs
 from ..models.state import State
+from .brought import numbers_on
 from .entries import Finished
 from .parts import Parts, Size
 
@@ -25,11 +28,18 @@ class Bank:
     Args:
         size: height and width of the pictures.
         passed: see `Lanes`.
+        graphs: where what runs over this memory is recorded; None runs it as it is.
     """
 
     def __init__(
-        self, parts: Parts, slots: int, size: Size, passed: Callable[[int, int | None], None]
+        self,
+        parts: Parts,
+        slots: int,
+        size: Size,
+        passed: Callable[[int, int | None], None],
+        graphs: Graphs | None = None,
     ) -> None:
+        self.graphs = graphs
         self.size, self.slots, self._codec = size, slots, parts.codec
         frames, _, height, width = parts.codec.latent_shape(size)
         levels, shape = parts.noise.levels, (frames, height, width)
@@ -41,6 +51,7 @@ class Bank:
             parts.noise.fresh,
             passed,
             levels.shift,
+            graphs,
         )
         self.memory = parts.codec.memory(slots, size)
         self._kind = parts.dit.patch_embedding.weight.dtype
@@ -76,9 +87,9 @@ class Bank:
         self.memory.encoder.reset(self._mask(slots))
 
     def _mask(self, slots: Sequence[int]) -> Tensor:
-        mask = torch.zeros(self.slots, dtype=torch.bool)
-        mask[list(slots)] = True
-        return mask.to(self.lanes.x.device)
+        device = self.lanes.x.device
+        mask = torch.zeros(self.slots, dtype=torch.bool, device=device)
+        return mask.index_fill_(0, numbers_on(device).of(tuple(slots)), True)
 
     def encode(self, slots: Sequence[int], frames: Sequence[Tensor], lead: bool = False) -> Tensor:
         """Live frames, [T, 3, H, W] for each slot, to latents, [slots, c, C, h, w]. Frames of
@@ -88,7 +99,8 @@ class Bank:
         def encode(part: Tensor, memory: State) -> Tensor:
             return self._codec.encode(part, memory, lead)
 
-        return self._each(encode, pictures, self.memory.encoder, slots)
+        name = "encode lead" if lead else "encode"
+        return self._each(name, encode, pictures, self.memory.encoder, slots)
 
     def decode(self, finished: Sequence[Finished]) -> Tensor:
         """Latents of different slots to pictures, [slots, T, 3, H, W] in 0..1."""
@@ -105,30 +117,42 @@ class Bank:
         def decode(part: Tensor, memory: State) -> Tensor:
             return self._codec.decode(part, memory, lead)
 
-        return self._each(decode, given, self.memory.decoder, slots)
+        name = "decode lead" if lead else "decode"
+        return self._each(name, decode, given, self.memory.decoder, slots)
 
     def _each(
         self,
+        name: str,
         call: Callable[[Tensor, State], Tensor],
         given: Tensor,
         state: State,
         slots: Sequence[int],
     ) -> Tensor:
         """`call` over the rows of these slots: at once, or for each run of rows where what they
-        remember is too large to be copied."""
-        if self._codec.small:
+        remember is too large to be copied, or is written by a graph, which knows its place."""
+        if self._codec.small and self.graphs is None:
             with borrowed(state, slots) as memory:
                 return call(given, memory)
-        parts = [
-            call(given[first : last + 1], state.rows(slots[first], slots[last] + 1))
-            for first, last in runs(slots)
-        ]
+        parts = []
+        for first, last in runs(slots):
+            rows, part = state.rows(slots[first], slots[last] + 1), given[first : last + 1]
+            if self.graphs is None:
+                parts.append(call(part, rows))
+                continue
+            key = (name, slots[first], tuple(part.shape))
+            memory = tuple(rows.tensors())
+            own = Call(partial(_over, call, rows), (part,), memory=memory)
+            parts.append(self.graphs.run(key, own))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _fitted(self, frames: Tensor) -> Tensor:
         if tuple(frames.shape[-2:]) == self.size:
             return frames
         return functional.interpolate(frames, size=self.size, mode="bilinear", antialias=True)
+
+
+def _over(call: Callable[[Tensor, State], Tensor], memory: State, given: Tensor) -> Tensor:
+    return call(given, memory)
 
 
 def runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
@@ -148,5 +172,5 @@ def borrowed(state: Memory, rows: Sequence[int]) -> Iterator[Memory]:
     part = state.gather(rows)
     yield part
     device = next(state.tensors()).device
-    index = torch.tensor(list(rows), device=device)
+    index = numbers_on(device).of(tuple(rows))
     state.copy_rows(torch.arange(len(rows), device=device), index, part)

@@ -4,13 +4,14 @@ waits for all that the device has to do."""
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from ..kernels import gaussian_noise
+from ..models.bring import bring
 
 Key = TypeVar("Key", bound=Hashable)
 COMBINATIONS = 256
@@ -45,7 +46,13 @@ class Numbers:
 
     def _bring(self, numbers: tuple[int, ...]) -> Tensor:
         with torch.inference_mode(False):
-            return torch.tensor(numbers, device=self._device)
+            return bring(torch.tensor(numbers), self._device)
+
+
+@lru_cache(maxsize=8)
+def numbers_on(device: torch.device) -> Numbers:
+    """The numbers that are kept on a device."""
+    return Numbers(device)
 
 
 class Noises:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from ..models.dit import CausalDiT
+from ..models.graphs import Graphs
 from .entries import Finished
 from .forward import Passed
 from .lanes import GoOn, Lanes, always
@@ -29,8 +30,9 @@ class CleanLanes(Lanes):
         fresh_noise: bool = True,
         passed: Passed = lambda rows, past: None,
         shift: float | None = None,
+        graphs: Graphs | None = None,
     ) -> None:
-        super().__init__(dit, slots, sigmas[:1], latent, fresh_noise, passed, shift)
+        super().__init__(dit, slots, sigmas[:1], latent, fresh_noise, passed, shift, graphs)
         self.noise, self.most = Levels(sigmas, shift), len(sigmas)
 
     def step(

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from ..models.graphs import Graphs, Recorder, Tally
 from .banks import Bank
 from .entrance import Entrance, Stream
 from .entries import Finished
@@ -30,14 +31,23 @@ __all__ = ["Stream", "VideoDiffusion", "fitted", "scaled"]
 class VideoDiffusion:
     """Turns streams of pictures into others with a causal diffusion model."""
 
-    def __init__(self, parts: Parts, *, streams: int = 4, sequential: bool = True) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        streams: int = 4,
+        sequential: bool = True,
+        recorder: Recorder | None = None,
+    ) -> None:
         """
         Args:
             streams: most streams of one picture size at a time.
             sequential: run a chunk through all its noise levels in one tick (low latency); else as
                 a stream batch, one level a tick, all levels in one forward (throughput). Holds for
                 chunks whose `Work.spread` leaves it open.
+            recorder: records stages as graphs; None runs them as they are.
         """
+        self.tally, self._recorder = Tally(), recorder
         self.parts, self.info = parts, parts.info
         self.streams, self.sequential = streams, sequential
         self.banks: dict[Size, Bank] = {}
@@ -118,7 +128,7 @@ class VideoDiffusion:
                 self.parts.room.check(self.streams, size)
             # Memory that may be written in any mode, wherever it is made.
             with torch.inference_mode(False):
-                bank = Bank(self.parts, self.streams, size, self._passed)
+                bank = Bank(self.parts, self.streams, size, self._passed, self._graphs())
         self.banks[size] = bank  # the last one is the one used last
         slot = bank.take()
         if slot is None:
@@ -127,6 +137,9 @@ class VideoDiffusion:
                 "close one or start with a larger --max-sessions"
             )
         return bank, slot
+
+    def _graphs(self) -> Graphs | None:
+        return None if self._recorder is None else Graphs(self._recorder, self.tally)
 
     def _drop_idle(self) -> None:
         """Give up the memory of sizes that nobody has, but for those used last."""

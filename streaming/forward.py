@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..models.block import Reading
 from ..models.dit import CausalDiT
-from .brought import Numbers
+from ..models.graphs import Call, Graphs, bucket
+from .brought import numbers_on
 from .entries import Entry
 from .levels import Levels
 from .prompts import Mixtures
@@ -35,11 +36,13 @@ class Forward:
         latent: tuple[int, int, int],
         levels: Levels,
         passed: Passed,
+        graphs: Graphs | None = None,
     ) -> None:
         """
         Args:
             latent: (c, h, w): latent frames of a chunk and their size.
             levels: how timesteps are read.
+            graphs: where forwards are recorded; None runs each as it is.
         """
         weight = dit.patch_embedding.weight
         frames, height, width = latent
@@ -53,8 +56,8 @@ class Forward:
         self._cond = torch.zeros_like(self._x)
         self.x, self.cond = (part.permute(0, 1, 4, 2, 3) for part in (self._x, self._cond))
         self.t = torch.zeros(rows, frames, device=weight.device)
-        self.mixtures = Mixtures(dit)
-        self.numbers = Numbers(weight.device)
+        self.mixtures, self._graphs = Mixtures(dit), graphs
+        self.numbers = numbers_on(weight.device)
 
     def put(self, row: int, entry: Entry, x: Tensor, t: Tensor | float) -> None:
         """Lay a chunk into a row."""
@@ -65,13 +68,42 @@ class Forward:
     def run(self, rows: Sequence[int], entries: Sequence[Entry], commit: bool = True) -> Tensor:
         """The model over some rows, their chunks then past if `commit`; clean latents
         [rows, c, C, h, w]."""
-        frames, index = entries[0].frames, self.numbers.of(tuple(rows))
-        prompt = self.mixtures.of([entry.prompt for entry in entries])
-        pasts = [entry.past for entry in entries]
-        clean = self._over(index, None, self._past(pasts), prompt, frames, commit)
-        known = [past for past in pasts if past is not None]
-        self._tell(len(rows), max(known) if len(known) == len(pasts) else None)
+        if self._graphs is None:
+            index, past = self.numbers.of(tuple(rows)), self._past([e.past for e in entries])
+            prompt = self.mixtures.of([entry.prompt for entry in entries])
+            clean = self._over(index, None, past, prompt, entries[0].frames, commit)
+        else:
+            clean = self._recorded(self._graphs, rows, entries, commit)
+        known = [entry.past for entry in entries if entry.past is not None]
+        self._tell(len(rows), max(known) if len(known) == len(entries) else None)
         return clean
+
+    def _recorded(
+        self, graphs: Graphs, rows: Sequence[int], entries: Sequence[Entry], commit: bool
+    ) -> Tensor:
+        """Rows that are padded to a bucket by some that do not run, in a graph."""
+        size, frames = bucket(len(rows), len(self.t)), entries[0].frames
+        spare = [row for row in range(len(self.t)) if row not in set(rows)]
+        idle = size - len(rows)
+        padded = (*rows, *spare[:idle])
+        runs = (1,) * len(rows) + (0,) * idle
+        looks = (*(self._look(entry.past) for entry in entries), *(self._look(None),) * idle)
+        prompts = [entry.prompt for entry in entries]
+        prompt = self.mixtures.of(prompts + prompts[-1:] * idle)
+        shape = (3, size)
+
+        def forward(numbers: Tensor, pooled: Tensor, last: Tensor, *text: Tensor) -> Tensor:
+            chosen, mask, past = numbers.unbind(0)
+            reading = Reading(list(zip(text[::2], text[1::2], strict=True)), pooled, last)
+            return self._over(chosen, mask.bool(), past, reading, frames, commit)
+
+        call = Call(
+            forward,
+            (self.numbers.of((*padded, *runs, *looks)).view(shape),),
+            (prompt.pooled, prompt.last, *(part for pair in prompt.text for part in pair)),
+            (self.numbers.of((*padded, *(0,) * size, *looks)).view(shape),),
+        )
+        return graphs.run(("forward", size, frames, commit), call)[: len(rows)]
 
     def commit(self, rows: Sequence[int], frames: int) -> None:
         """Let what the last forward wrote be past."""
@@ -113,6 +145,8 @@ class Forward:
     def _past(self, pasts: Sequence[int | None]) -> Tensor | None:
         if all(past is None for past in pasts):
             return None
+        return self.numbers.of(tuple(self._look(past) for past in pasts))
+
+    def _look(self, past: int | None) -> int:
         policy = self.dit.spec.ring
-        most = policy.sinks + policy.window
-        return self.numbers.of(tuple(most if past is None else past for past in pasts))
+        return policy.sinks + policy.window if past is None else past

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..models.dit import CausalDiT
+from ..models.graphs import Graphs
 from .brought import Noises
 from .entries import Entry, Finished
 from .forward import Forward, Passed
@@ -51,6 +52,7 @@ class Lanes:
         fresh_noise: bool = True,
         passed: Passed = lambda rows, past: None,
         shift: float | None = None,
+        graphs: Graphs | None = None,
     ) -> None:
         """
         Args:
@@ -59,11 +61,12 @@ class Lanes:
             fresh_noise: draw new noise for each chunk, or the same for all chunks of a stream.
             passed: told after each forward.
             shift: see `Levels`.
+            graphs: see `Forward`.
         """
         self.noise, self.fresh_noise = Levels(sigmas, shift), fresh_noise
         self.levels = self.most = len(sigmas)
         rows = slots * self.levels
-        self.forward = Forward(dit, rows, latent, self.noise, passed)
+        self.forward = Forward(dit, rows, latent, self.noise, passed, graphs)
         self.state, self.x = self.forward.state, self.forward.x
         self.flights: list[Entry | None] = [None] * rows
         self.recent: list[tuple[int, int]] = [(-1, -1)] * rows

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..models.block import Reading
+from ..models.bring import bring
 from ..models.dit import CausalDiT
 
 MIXTURES = 16
@@ -40,7 +41,7 @@ class Prompt:
         """The prompt as the blocks of the (one) model see it, made when first asked for."""
         if self._reading is None:
             weight = dit.patch_embedding.weight
-            self._reading = dit.read(self.context[None].to(weight.device, weight.dtype))
+            self._reading = dit.read(bring(self.context[None], weight.device, weight.dtype))
         return self._reading
 
 

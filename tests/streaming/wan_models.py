@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
+from millrace.models.graphs import Recorder
 from millrace.models.policies import STREAMDIFFUSION_V2, WanPolicy
 from millrace.models.specs import TAEHV_WAN21, WAN_1_3B, WAN_VAE, AutoencoderName, DiTSpec
 from millrace.models.wan import WanModel, WanSizes, random_wan
@@ -47,7 +48,12 @@ def model(coder: AutoencoderName = "taehv", dtype: torch.dtype = torch.float64) 
 
 
 def pipeline(
-    of: WanModel, *, sequential: bool = True, streams: int = 2, policy: WanPolicy = POLICY
+    of: WanModel,
+    *,
+    sequential: bool = True,
+    streams: int = 2,
+    policy: WanPolicy = POLICY,
+    recorder: Recorder | None = None,
 ) -> VideoDiffusion:
     parts = wan_parts(
         wan_info("wan", "Wan", policy, True),
@@ -56,7 +62,7 @@ def pipeline(
         WanPrompts(RandomReader(of.sizes.dit)),
         policy,
     )
-    return VideoDiffusion(parts, streams=streams, sequential=sequential)
+    return VideoDiffusion(parts, streams=streams, sequential=sequential, recorder=recorder)
 
 
 def clip(seed: int, chunks: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
