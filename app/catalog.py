@@ -46,11 +46,21 @@ SHIPPED = (
         "restyles video on a CPU; learned a fixed set of looks; shipped",
         ("tiny_video", "tiny_prompts"),
     ),
+    Shipped(
+        "tiny-dream",
+        "draws video from words on a CPU; learned some twenty kinds of scenes; shipped",
+        ("tiny_scene",),
+    ),
     Shipped("passthrough", "returns every picture unchanged; tests transport"),
     Shipped(
         "tiny", "tells what happens and answers questions on a CPU; shipped", ("tiny_vl",), "--vlm"
     ),
 )
+
+
+def installed() -> tuple[Shipped, ...]:
+    """Those whose files came with this installation."""
+    return tuple(model for model in SHIPPED if model.files() or not model.prefixes)
 
 
 USUAL_SIZE = (832, 480)
@@ -67,11 +77,11 @@ def show(models: Path, as_json: bool) -> None:
         models: the folder of all pulled models.
     """
     if as_json:
-        rows = [_shipped_row(m) for m in SHIPPED]
+        rows = [_shipped_row(m) for m in installed()]
         rows += [_released_row(m, models) for m in RELEASED.values()]
         print(json.dumps(rows, indent=2))
         return
-    for shipped in SHIPPED:
+    for shipped in installed():
         print(f"{f'{shipped.option} {shipped.name}':<27} {shipped.about}")
         for asset in shipped.files():
             print(f"{'':<27} {asset.name}  {size_text(asset.bytes)}  {asset.licence}")
@@ -181,7 +191,7 @@ def pull(name: str, models: Path, source: Path | None, revision: str, agreed: bo
         CallError: the model needs no download, there is no such model, or nobody agreed.
         CommandError: it failed; the message says what to do.
     """
-    if any(model.name == name for model in SHIPPED):
+    if any(model.name == name for model in installed()):
         raise CallError(f"{name} comes with millrace and needs no download; run it at once")
     model = weights.named(name)
     if source is not None and not source.is_dir():
@@ -220,7 +230,7 @@ def verify(name: str | None, models: Path, as_json: bool) -> None:
 
 
 def _findings(name: str | None, models: Path) -> Iterator[Finding]:
-    if name is None or any(model.name == name for model in SHIPPED):
+    if name is None or any(model.name == name for model in installed()):
         yield from _shipped_findings(name)
     if name is None:
         here: Mapping[str, Released] = {
@@ -232,7 +242,7 @@ def _findings(name: str | None, models: Path) -> Iterator[Finding]:
             for finding in hub_verify.examine(model, folder_of(model.name, models)):
                 what = f"{model.name}/{finding.what}"
                 yield Finding(what, finding.fault, finding.note)
-    elif not any(model.name == name for model in SHIPPED):
+    elif not any(model.name == name for model in installed()):
         model = weights.named(name)
         yield from hub_verify.examine(model, folder_of(name, models))
 
@@ -242,7 +252,7 @@ def _shipped_findings(name: str | None) -> Iterator[Finding]:
         manifest = assets.manifest()
     except assets.AssetError as error:
         raise CommandError(str(error)) from error
-    own = {asset.name for model in SHIPPED if model.name == name for asset in model.files()}
+    own = {asset.name for model in installed() if model.name == name for asset in model.files()}
     for file, asset in sorted(manifest.items()):
         if name is None or file in own:
             try:

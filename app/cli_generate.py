@@ -10,6 +10,26 @@ import typer
 
 from . import cli_options as options
 
+FROM_WORDS, FROM_PICTURE = "tiny-dream", "wan2.1-1.3b"
+Drawer = Annotated[
+    str,
+    options.option(
+        "pipeline",
+        "What draws: a built-in model, an installed plug-in, or your own as module:Name.",
+        "--pipeline",
+        "--model",
+        show_default=f"{FROM_WORDS} where its weights are shipped; {FROM_PICTURE} with --image",
+    ),
+]
+
+
+def usual_model(image: Path | None) -> str:
+    """What draws when nothing was said: the embedded model, where it has weights and is asked for
+    what it can do."""
+    from ..models.scene_file import shipped
+
+    return FROM_WORDS if image is None and shipped() else FROM_PICTURE
+
 
 def generate(
     target: Annotated[Path, typer.Argument(metavar="OUT", help="mp4, m4v, mov, mkv or webm.")],
@@ -19,13 +39,20 @@ def generate(
     ] = None,
     seconds: Annotated[float, typer.Option("--seconds", help="Length.", min=0.1)] = 5.0,
     fps: Annotated[
-        float, typer.Option("--fps", help="Frames per second of OUT.", min=1, max=120)
-    ] = 16.0,
+        float | None,
+        typer.Option(
+            "--fps",
+            help="Frames per second of OUT.",
+            min=1,
+            max=120,
+            show_default="what the model learned, or 16",
+        ),
+    ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Passes a chunk.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of the noise; any number.")] = None,
     settings: options.Settings = None,
     size: options.Size = None,
-    pipeline: options.Pipeline = "wan2.1-1.3b",
+    pipeline: Drawer = "",
     weights: options.Weights = None,
     random_weights: options.RandomWeights = False,
     loading: options.Loading = None,
@@ -39,6 +66,7 @@ def generate(
     from . import generate as command
     from .weights import settings as weight_settings
 
+    pipeline = pipeline or usual_model(image)
     shown = options.parse_size(size) if size else None
     width, height = (side + side % 2 for side in shown or (256, 256))
     given = {"prompt": prompt, "steps": steps, "seed": seed}

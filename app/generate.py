@@ -26,14 +26,16 @@ from ..streaming.clock import Clock, SystemClock
 from ..streaming.config import Options
 from ..streaming.controls import Controls
 from ..streaming.frames import PTS_RATE, Frame, i420_shape
-from ..streaming.host import HostRefused, Output
+from ..streaming.host import Event, HostRefused, Output
 from ..streaming.pipeline import PipelineInfo
 from . import control_values, files_out, geometry, local_engine
 from .errors import CallError, CommandError, Interrupted
 from .files import PacketSink, VideoFile, planes_of
 from .geometry import Geometry, Plane, Size
+from .stylize import understood
 
 GREY = 128
+USUAL_FPS = 16.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,8 @@ class Job:
         image: the first picture; None for words alone.
         options: what draws, and where.
         size: width and height; None for the picture's, or what the model prefers.
-        seconds, fps: length and rate.
+        seconds: length.
+        fps: rate; None for the one that the model's motion was learned at, or `USUAL_FPS`.
         controls: values as numbers.
         texts: further controls as typed.
     """
@@ -55,14 +58,13 @@ class Job:
     options: Options
     size: Size | None
     seconds: float
-    fps: float
+    fps: float | None
     controls: Mapping[str, object]
     texts: Mapping[str, str]
 
-    @property
-    def count(self) -> int:
-        """Pictures to make."""
-        return max(1, round(self.seconds * self.fps))
+    def rate(self, info: PipelineInfo) -> float:
+        """Frames a second of what is written."""
+        return self.fps or info.fps or USUAL_FPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,31 +96,122 @@ def run(job: Job, as_json: bool) -> None:
         raise CallError(f"{job.target} holds one picture; name a video, as .mp4")
     clock = SystemClock()
     built = local_engine.start(job.options, clock)
-    began = clock.now()
-    controls = _controls(job, built.info.pipeline)
-    plan, first = _first(job, built.info.pipeline)
-    outputs = _outputs(job, built, controls, plan, first, clock)
-    _write(job, plan, outputs)
-    seconds = clock.now() - began
-    report = {
-        "output": str(job.target),
-        "frames": job.count,
-        "size": list(plan.shown),
-        "model_size": list(plan.padded),
-        "seconds": round(seconds, 3),
-        "fps": round(job.count / seconds, 2),
-        "model": built.info.pipeline.name,
-        "device": built.info.device,
-        "dtype": built.info.dtype,
-        "notes": list(plan.notes),
-    }
+    work = Work(job, built, clock)
+    work.write()
+    report = work.report()
     if as_json:
         print(json.dumps(report, indent=2))
         return
-    print(f"{job.target}: {job.count} frames of {plan.shown[0]}x{plan.shown[1]}", end=" ")
-    print(f"in {seconds:.1f} s ({job.count / seconds:.1f} frames/s)")
-    for note in plan.notes:
+    width, height = report["size"]
+    print(f"{job.target}: {report['frames']} frames of {width}x{height}", end=" ")
+    print(f"in {report['seconds']:.1f} s ({report['fps']:.1f} frames/s)")
+    for note in report["notes"]:
         print(f"  {note}")
+
+
+class Work:
+    """One job on a started engine.
+
+    Raises:
+        CallError: a value or a size that the model does not take, or no such picture.
+        CommandError: the picture cannot be read.
+    """
+
+    def __init__(self, job: Job, built: Assembled, clock: Clock) -> None:
+        self._job, self._built, self._clock = job, built, clock
+        info = built.info.pipeline
+        self._began = clock.now()
+        self._rate = job.rate(info)
+        self._count = max(1, round(job.seconds * self._rate))
+        self._controls = _controls(job, info)
+        self._plan, self._first = _first(job, info)
+        self._said: Mapping[str, Any] = {}
+
+    def write(self) -> None:
+        """Make the video.
+
+        Raises:
+            CallError: a size that the model does not take.
+            CommandError: it failed; nothing unfinished is left.
+        """
+        job = self._job
+        writer = files_out.VideoWriter(job.target, self._plan.shown, Beat.of(self._rate))
+        with contextlib.ExitStack() as unless_kept:
+            unless_kept.callback(writer.discard)
+            try:
+                with self._progress() as bar:
+                    for output in self._outputs():
+                        planes = self._plan.restore(output.frame.planes)
+                        writer.write(planes, output.frame.index)
+                        bar.update()
+                writer.finish()
+                unless_kept.pop_all()
+            except KeyboardInterrupt:
+                unless_kept.pop_all()
+                kept = writer.keep_partial()
+                left = f"the finished part is {kept}" if kept else "no part of it could be kept"
+                raise Interrupted(f"interrupted; {left}") from None
+            except (OSError, FFmpegError) as error:
+                raise CommandError(
+                    f"{job.target} cannot be written: {error.strerror or error}; "
+                    "the unfinished file was removed"
+                ) from error
+
+    def report(self) -> dict[str, Any]:
+        """What was done, as plain data."""
+        seconds, info = self._clock.now() - self._began, self._built.info
+        return {
+            "output": str(self._job.target),
+            "frames": self._count,
+            "size": list(self._plan.shown),
+            "model_size": list(self._plan.padded),
+            "rate": self._rate,
+            "seconds": round(seconds, 3),
+            "fps": round(self._count / seconds, 2),
+            "model": info.pipeline.name,
+            "device": info.device,
+            "dtype": info.dtype,
+            "said": dict(self._said),
+            "notes": [*understood(self._said), *self._plan.notes],
+        }
+
+    def _outputs(self) -> Iterator[Output]:
+        # Loaded by now: the engine is running.
+        from ..streaming import offline
+        from ..streaming.results import PipelineError
+
+        frames = (
+            Frame(
+                self._first,
+                *self._plan.padded,
+                round(index * PTS_RATE / self._rate),
+                self._clock.now(),
+                index,
+            )
+            for index in range(self._count)
+        )
+        engine, fps = self._built.engine, self._rate
+        try:
+            yield from offline.run(engine, frames, self._controls, fps=fps, on_event=self._hear)
+        except HostRefused as error:
+            raise CallError(str(error)) from error
+        except PipelineError as error:
+            raise CommandError(f"the model failed: {error}") from error
+
+    def _hear(self, event: Event) -> None:
+        """Keep what the model says of the words."""
+        if event.kind == "notes":
+            self._said = event.data
+
+    def _progress(self) -> tqdm[Any]:
+        return tqdm(
+            total=self._count,
+            unit=" frames",
+            desc=self._job.target.name,
+            file=sys.stderr,
+            disable=None,  # on a terminal only
+            dynamic_ncols=True,
+        )
 
 
 def _controls(job: Job, info: PipelineInfo) -> Controls:
@@ -163,53 +256,3 @@ def _first(job: Job, info: PipelineInfo) -> tuple[Geometry, Plane]:
             return plan, plan.prepare(planes_of(picture.image, plan))
     except ValueError as error:
         raise CallError(str(error)) from error
-
-
-def _outputs(
-    job: Job, built: Assembled, controls: Controls, plan: Geometry, first: Plane, clock: Clock
-) -> Iterator[Output]:
-    # Loaded by now: the engine is running.
-    from ..streaming import offline
-    from ..streaming.results import PipelineError
-
-    frames = (
-        Frame(first, *plan.padded, round(index * PTS_RATE / job.fps), clock.now(), index)
-        for index in range(job.count)
-    )
-    try:
-        yield from offline.run(built.engine, frames, controls, fps=job.fps)
-    except HostRefused as error:
-        raise CallError(str(error)) from error
-    except PipelineError as error:
-        raise CommandError(f"the model failed: {error}") from error
-
-
-def _write(job: Job, plan: Geometry, outputs: Iterator[Output]) -> None:
-    writer = files_out.VideoWriter(job.target, plan.shown, Beat.of(job.fps))
-    with contextlib.ExitStack() as unless_kept:
-        unless_kept.callback(writer.discard)
-        bar: tqdm[Any] = tqdm(
-            total=job.count,
-            unit=" frames",
-            desc=job.target.name,
-            file=sys.stderr,
-            disable=None,  # on a terminal only
-            dynamic_ncols=True,
-        )
-        try:
-            with bar:
-                for output in outputs:
-                    writer.write(plan.restore(output.frame.planes), output.frame.index)
-                    bar.update()
-            writer.finish()
-            unless_kept.pop_all()
-        except KeyboardInterrupt:
-            unless_kept.pop_all()
-            kept = writer.keep_partial()
-            left = f"the finished part is {kept}" if kept else "no part of it could be kept"
-            raise Interrupted(f"interrupted; {left}") from None
-        except (OSError, FFmpegError) as error:
-            raise CommandError(
-                f"{job.target} cannot be written: {error.strerror or error}; "
-                "the unfinished file was removed"
-            ) from error

@@ -15,6 +15,8 @@ PICTURES = 2
 HOLD = 2
 """Frames for which a picture is shown: motion was learned at 12 pictures a second, and a source of
 30 frames a second makes 15 of them."""
+FPS = 12.0 * HOLD
+"""Frames a second at which things move as fast as in what was learned."""
 STEPS = 2
 """Denoising steps at each of the four places of the buffer."""
 MOST_STEPS = 16
@@ -86,6 +88,7 @@ def dream_info(random: bool) -> PipelineInfo:
         max_side=1024,
         efforts=EFFORTS,
         draws_from=("text",),
+        fps=FPS,
     )
 
 

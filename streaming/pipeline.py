@@ -88,6 +88,8 @@ class PipelineInfo:
     """The ways to make a chunk, from the nominal one down; `Work.effort` picks one."""
     draws_from: tuple[Source, ...] = ("video",)
     """Where there are several, a control `mode` with "text-to-video" and so on chooses."""
+    fps: float = 0.0
+    """Frames a second that its motion was learned at, where it moves by itself; 0 for any."""
     sizes: tuple[tuple[int, int], ...] = ()
     """Widths and heights that it draws well, for viewers to choose from."""
 

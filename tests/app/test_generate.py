@@ -10,8 +10,9 @@ import av
 import numpy as np
 import pytest
 from millrace.app import generate
+from millrace.app.cli_generate import usual_model
 from millrace.app.errors import CallError
-from millrace.models import wan_sizes
+from millrace.models import scene_file, wan_sizes
 from millrace.models.specs import WAN_1_3B
 from millrace.streaming.config import Options
 
@@ -72,6 +73,30 @@ def test_words_make_a_video_of_the_length_asked_for(
     made = pictures(tmp_path / "out.mp4")
     assert len(made) == 6 and made[0].shape == (SIDE, SIDE, 3)
     assert float(np.std(made[0])) > 1, "not grey"
+
+
+def test_the_embedded_model_draws_at_the_rate_that_it_learned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And the report says what was understood."""
+    words = {"prompt": "waves at sunset with a zebra"}
+    wanted = job(tmp_path / "out.mp4", "tiny-dream", controls=words, fps=None, seconds=0.25)
+    generate.run(wanted, as_json=True)
+    report = json.loads(capsys.readouterr().out)
+    assert (report["model"], report["rate"], report["frames"]) == ("tiny-dream", 24.0, 6)
+    assert report["notes"][0] == "prompt understood as waves sunset 100%"
+    assert report["notes"][1] == "words it does not know: zebra"
+    with av.open(str(tmp_path / "out.mp4")) as file:
+        assert file.streams.video[0].average_rate == 24
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_embedded_model_is_the_usual_one_where_it_has_weights(
+    monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    monkeypatch.setattr(scene_file, "shipped", lambda: there)
+    assert usual_model(None) == ("tiny-dream" if there else "wan2.1-1.3b")
+    assert usual_model(Path("first.png")) == "wan2.1-1.3b", "it begins with no picture"
 
 
 def test_a_first_picture_changes_what_is_made(tmp_path: Path) -> None:
