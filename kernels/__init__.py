@@ -7,7 +7,13 @@ from .flow import flow_step
 from .linear import LinearActivation, linear
 from .merge import attention_part, merge_attention
 from .noise import gaussian_noise
-from .norm import gated_residual, modulated_layer_norm, rms_norm
+from .norm import (
+    gated_residual,
+    gated_residual_norm,
+    modulated_layer_norm,
+    modulated_layer_norm_e4m3,
+    rms_norm,
+)
 from .prepared import keep_plain
 from .projection import query_key_value
 from .prompt import prompt_attention
@@ -28,12 +34,14 @@ __all__ = [
     "dequantise",
     "flow_step",
     "gated_residual",
+    "gated_residual_norm",
     "gaussian_noise",
     "i420_to_rgb",
     "keep_plain",
     "linear",
     "merge_attention",
     "modulated_layer_norm",
+    "modulated_layer_norm_e4m3",
     "norm_rope_write",
     "pixel_shuffle",
     "pixel_unshuffle",

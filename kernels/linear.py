@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from .dispatch import choose, implementation, reference
+from .dispatch import candidate, choose, implementation, reference
 from .prepared import fuses, prepared
 
 LinearActivation = Literal["none", "gelu"]
@@ -45,6 +45,37 @@ def linear_reference(
     if activation == "gelu":
         out = functional.gelu(out, approximate="tanh")
     return out if residual is None else residual + out
+
+
+def _fits_epilogue(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    activation: LinearActivation,
+    residual: Tensor | None,
+) -> str:
+    if activation != "gelu":
+        return f"activation is {activation}; this product ends with gelu"
+    if bias is None:
+        return "bias is missing; this product adds one"
+    if x.dtype not in (torch.float16, torch.bfloat16) or {weight.dtype, bias.dtype} != {x.dtype}:
+        return f"x is {x.dtype}, weight {weight.dtype}, bias {bias.dtype}; give one half precision"
+    return "" if weight.is_contiguous() else "weight is not contiguous"
+
+
+@candidate("linear", "cuda", "epilogue", _fits_epilogue, library=True)
+def _linear_epilogue(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    activation: LinearActivation,
+    residual: Tensor | None,
+) -> Tensor:
+    """Bias and gelu (the tanh form) while cuBLASLt has the product in registers: the wide
+    activations of an MLP are written once and not read back for it."""
+    flat = x.reshape(-1, x.shape[-1])
+    out = torch._addmm_activation(bias, flat, weight.t(), use_gelu=True)
+    return out.view(*x.shape[:-1], len(weight))
 
 
 @implementation("linear", "cpu")

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from .dispatch import choose, implementation, reference
+from .dispatch import candidate, choose, implementation, reference
+from .quantise import quantise
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -32,6 +33,15 @@ def _rms_norm_native(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     takes each of its steps in the type that suits it."""
     if torch.is_grad_enabled() or x.dtype != weight.dtype:
         return rms_norm_reference(x, weight, eps)
+    return functional.rms_norm(x, (x.shape[-1],), weight, eps)
+
+
+def _fits_fused(x: Tensor, weight: Tensor, eps: float) -> str:
+    return "" if x.dtype == weight.dtype else f"weight is {weight.dtype}, x is {x.dtype}"
+
+
+@candidate("rms_norm", "cuda", "fused", _fits_fused, library=True)
+def _rms_norm_fused(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return functional.rms_norm(x, (x.shape[-1],), weight, eps)
 
 
@@ -77,3 +87,57 @@ def gated_residual(x: Tensor, update: Tensor, gate: Tensor) -> Tensor:
 @reference("gated_residual")
 def gated_residual_reference(x: Tensor, update: Tensor, gate: Tensor) -> Tensor:
     return torch.addcmul(x, update, gate)
+
+
+def gated_residual_norm(
+    x: Tensor,
+    update: Tensor,
+    gate: Tensor,
+    gain: Tensor,
+    shift: Tensor,
+    eps: float,
+    modulated: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """`gated_residual`, and the norm that reads its result next.
+
+    Args:
+        x, update, gate: see `gated_residual`.
+        gain, shift: scale and shift of `modulated_layer_norm`, [..., 1, D]; or, not `modulated`,
+            weight and bias of a plain LayerNorm, [D].
+
+    Returns:
+        The new residual and the normalised tokens, [..., N, D].
+    """
+    function = choose("gated_residual_norm", x.device.type)
+    return function(x, update, gate, gain, shift, eps, modulated)
+
+
+@reference("gated_residual_norm")
+def gated_residual_norm_reference(
+    x: Tensor,
+    update: Tensor,
+    gate: Tensor,
+    gain: Tensor,
+    shift: Tensor,
+    eps: float,
+    modulated: bool,
+) -> tuple[Tensor, Tensor]:
+    x = gated_residual(x, update, gate)
+    if modulated:
+        return x, modulated_layer_norm(x, gain, shift, eps)
+    return x, functional.layer_norm(x, x.shape[-1:], gain, shift, eps)
+
+
+def modulated_layer_norm_e4m3(
+    x: Tensor, scale: Tensor, shift: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    """`modulated_layer_norm` for a linear layer in fp8: codes [..., N, D] in float8_e4m3fn and
+    float32 scales [..., N], one a token (its largest value / 448, see `quantise`)."""
+    return choose("modulated_layer_norm_e4m3", x.device.type)(x, scale, shift, eps)
+
+
+@reference("modulated_layer_norm_e4m3")
+def modulated_layer_norm_e4m3_reference(
+    x: Tensor, scale: Tensor, shift: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    return quantise(modulated_layer_norm(x, scale, shift, eps), torch.float8_e4m3fn)

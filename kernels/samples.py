@@ -176,6 +176,21 @@ def _gated(work: Work, draw: Draw) -> Iterator[Any]:
     yield "after attention", (*both, _each_frame(work, draw)), 0, None
 
 
+@samples("modulated_layer_norm_e4m3")
+def _modulated_e4m3(work: Work, draw: Draw) -> Iterator[Any]:
+    frame = _each_frame(work, draw), _each_frame(work, draw)
+    yield "before the MLP", (_chunk(work, draw), *frame, 1e-6), 0, None
+
+
+@samples("gated_residual_norm")
+def _gated_norm(work: Work, draw: Draw) -> Iterator[Any]:
+    both = _chunk(work, draw), _chunk(work, draw)
+    three = tuple(_each_frame(work, draw) for _ in range(3))
+    yield "after the MLP", (*both, *three, 1e-6, True), 0, None
+    plain = draw(work.dim), draw(work.dim)
+    yield "after attention", (*both, three[0], *plain, 1e-6, False), 0, None
+
+
 @samples("rope")
 def _rope(work: Work, draw: Draw) -> Iterator[Any]:
     turn = draw.turns(1, work.frames, work.tokens, 1, work.head_dim // 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import triton
@@ -11,6 +12,9 @@ from torch import Tensor
 
 from .launch import FLOATS, Needs, block_rows, launcher, power, warps
 from .numbers import to_e4m3
+
+MOST_FRAMES = 65535
+"""Of a grid's second side."""
 
 
 @triton.jit
@@ -83,7 +87,7 @@ def _launch(
     gate, gain, shift = (_by_frame(part, per_frame) for part in (gate, gain, shift))
     kept = x if residual is None else torch.empty_like(x)
     out = torch.empty_like(x, dtype=torch.float8_e4m3fn if narrow else x.dtype)
-    scale = x.new_empty((*x.shape[:-1], 1) if narrow else (1,), dtype=torch.float32)
+    scale = x.new_empty(x.shape[:-1] if narrow else (1,), dtype=torch.float32)
     rows = block_rows(tokens, width, elements)
     _norm_kernel[(triton.cdiv(tokens, rows), frames)](
         x,
@@ -118,20 +122,92 @@ def _by_frame(part: Tensor, per_frame: tuple[int, ...]) -> Tensor:
     return part.squeeze(-2).expand(per_frame).reshape(-1, width)
 
 
-def fits_modulated(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> str:
+def _fits_modulated(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> str:
     needs = Needs(x=x, scale=scale, shift=shift)
-    needs.types(FLOATS, x=x, scale=scale, shift=shift)
-    needs.packed(x=x)
-    needs.that(x.dim() > 1, "x has no tokens; give [..., N, D]")
-    if not needs.reason:
-        per_frame = (*x.shape[:-2], 1, x.shape[-1])
-        needs.that(scale.dim() > 1, "scale is one vector; give [..., 1, D]")
-        needs.that(shift.dim() > 1, "shift is one vector; give [..., 1, D]")
-        needs.fills(*per_frame, scale=scale, shift=shift)
-    needs.packed(1, scale=scale, shift=shift)
+    _check_tokens(needs, x)
+    _check_modulation(needs, x, scale=scale, shift=shift)
     return needs.reason
 
 
-@launcher("modulated_layer_norm", "triton", fits_modulated)
-def modulated_layer_norm(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
-    return _launch(x, None, scale, shift, eps, 1.0, False, 4096)[1]
+def _check_tokens(needs: Needs, x: Tensor) -> None:
+    needs.types(FLOATS, x=x)
+    needs.packed(x=x)
+    needs.that(x.dim() > 1 and x.numel() > 0, f"x has shape {tuple(x.shape)}; give [..., N, D]")
+    frames = x.numel() // max(math.prod(x.shape[-2:]), 1)
+    needs.that(frames <= MOST_FRAMES, f"x has {frames} frames; at most {MOST_FRAMES}")
+
+
+def _check_modulation(needs: Needs, x: Tensor, **parts: Tensor) -> None:
+    """One vector a frame."""
+    needs.types(FLOATS, **parts)
+    for name, part in parts.items():
+        told = f"{name} has shape {tuple(part.shape)}; give [..., 1, D]"
+        needs.that(part.dim() > 1 and part.shape[-2:] == (1, x.shape[-1]), told)
+    if not needs.reason:
+        needs.fills(*x.shape[:-2], 1, x.shape[-1], **parts)
+    needs.packed(1, **parts)
+
+
+def _modulated(elements: int) -> Callable[..., Tensor]:
+    def run(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
+        return _launch(x, None, scale, shift, eps, 1.0, False, elements)[1]
+
+    return run
+
+
+_OP = "modulated_layer_norm"
+modulated_layer_norm = launcher(_OP, "triton", _fits_modulated)(_modulated(4096))
+modulated_layer_norm_wide = launcher(_OP, "triton-wide", _fits_modulated)(_modulated(16384))
+
+
+@launcher("modulated_layer_norm_e4m3", "triton", _fits_modulated)
+def modulated_layer_norm_e4m3(
+    x: Tensor, scale: Tensor, shift: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    return _launch(x, None, scale, shift, eps, 1.0, True, 4096)[1:]
+
+
+def _fits_gated(
+    x: Tensor,
+    update: Tensor,
+    gate: Tensor,
+    gain: Tensor,
+    shift: Tensor,
+    eps: float,
+    modulated: bool = True,
+) -> str:
+    needs = Needs(x=x, update=update, gate=gate, gain=gain, shift=shift)
+    _check_tokens(needs, x)
+    needs.shape(*x.shape, update=update)
+    needs.types((x.dtype,), update=update)
+    needs.packed(update=update)
+    if modulated:
+        _check_modulation(needs, x, gate=gate, gain=gain, shift=shift)
+    else:
+        _check_modulation(needs, x, gate=gate)
+        needs.types(FLOATS, gain=gain, shift=shift)
+        needs.shape(x.shape[-1], gain=gain, shift=shift)
+        needs.packed(gain=gain, shift=shift)
+    return needs.reason
+
+
+def _gated(elements: int) -> Callable[..., tuple[Tensor, Tensor]]:
+    def run(
+        x: Tensor,
+        update: Tensor,
+        gate: Tensor,
+        gain: Tensor,
+        shift: Tensor,
+        eps: float,
+        modulated: bool = True,
+    ) -> tuple[Tensor, Tensor]:
+        around = 1.0 if modulated else 0.0
+        return _launch(x, (update, gate), gain, shift, eps, around, False, elements)[:2]
+
+    return run
+
+
+gated_residual_norm = launcher("gated_residual_norm", "triton", _fits_gated)(_gated(4096))
+gated_residual_norm_wide = launcher("gated_residual_norm", "triton-wide", _fits_gated)(
+    _gated(16384)
+)

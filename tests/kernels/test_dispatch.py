@@ -33,6 +33,12 @@ def gate_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any
     return draw(rows, tokens, dim), draw(rows, tokens, dim), draw(rows, 1, dim)
 
 
+def gated_norm_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
+    modulated = tokens % 2 == 0
+    both = (draw(rows, 1, dim), draw(rows, 1, dim)) if modulated else (draw(dim), draw(dim))
+    return *gate_arguments(draw, rows, tokens, dim), *both, 1e-6, modulated
+
+
 def rope_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
     angle = draw(rows, tokens, 1, max(dim // 4, 1)).float()
     return draw(rows, tokens, 3, dim), turns(angle, torch.float32)
@@ -122,6 +128,14 @@ def i420_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any
     return picture.to(torch.uint8), torch.float32
 
 
+def sized_picture_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
+    return (*picture_arguments(draw, rows, tokens, dim), (2 * dim, 4 * tokens - 2))
+
+
+def sized_i420_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
+    return i420_arguments(draw, rows, tokens, dim)[0], (dim + 1, 3 * tokens), torch.float32
+
+
 def noise_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
     seeds, chunks, steps = (draw(3, rows) * 1e6).long()
     return seeds, chunks, steps, tokens * dim
@@ -137,11 +151,14 @@ ARGUMENTS: dict[str, Callable[[Draw, int, int, int], Sequence[Any]]] = {
     "conv2d": conv_arguments,
     "flow_step": flow_arguments,
     "gated_residual": gate_arguments,
+    "gated_residual_norm": gated_norm_arguments,
     "gaussian_noise": noise_arguments,
     "i420_to_rgb": i420_arguments,
+    "i420_to_rgb_sized": sized_i420_arguments,
     "linear": linear_arguments,
     "merge_attention": merge_arguments,
     "modulated_layer_norm": modulate_arguments,
+    "modulated_layer_norm_e4m3": modulate_arguments,
     "norm_rope_write": norm_write_arguments,
     "pixel_shuffle": shuffle_arguments,
     "pixel_unshuffle": shuffle_arguments,
@@ -149,6 +166,7 @@ ARGUMENTS: dict[str, Callable[[Draw, int, int, int], Sequence[Any]]] = {
     "prompt_attention": prompt_arguments,
     "query_key_value": projection_arguments,
     "rgb_to_i420": picture_arguments,
+    "rgb_to_i420_sized": sized_picture_arguments,
     "ring_attention": ring_attention_arguments,
     "ring_write": ring_write_arguments,
     "rms_norm": norm_arguments,

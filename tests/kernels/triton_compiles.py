@@ -33,10 +33,23 @@ def calls() -> Iterator[tuple[str, str, tuple[object, ...]]]:
     """Module, launcher, arguments."""
     x, part = empty(1, 3, 64, 1536), empty(1, 3, 1, 1536)
     yield "norm", "modulated_layer_norm", (x, part, part, 1e-6)
+    yield "norm", "modulated_layer_norm_e4m3", (x, part, part, 1e-6)
+    for name in ("gated_residual_norm", "gated_residual_norm_wide"):
+        yield "norm", name, (x, x, part, part, part, 1e-6)
+    yield "norm", "gated_residual_norm", (x, x, part, empty(1536), empty(1536), 1e-6, False)
     yield from into_ring()
     for call in ring_calls():
         for name in ("ring_attention_tiles", "ring_attention_split"):
             yield "ring_attention", name, call
+    yield from picture_calls()
+
+
+def picture_calls() -> Iterator[tuple[str, str, tuple[object, ...]]]:
+    codes, picture = torch.empty(4, 720, 832, dtype=torch.uint8), empty(4, 3, 480, 832)
+    yield "color", "i420_to_rgb", (codes, NARROW)
+    yield "color", "i420_to_rgb_sized", (codes, (512, 512), torch.float32)
+    yield "color", "rgb_to_i420", (picture,)
+    yield "color", "rgb_to_i420_sized", (picture, (360, 640))
 
 
 def ring_calls() -> Iterator[tuple[object, ...]]:
