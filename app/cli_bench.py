@@ -73,6 +73,14 @@ Captions = Annotated[
     bool,
     typer.Option("--captions", help="The video with captions and without, in turns."),
 ]
+Compare = Annotated[
+    str | None,
+    typer.Option(
+        "--compare",
+        metavar="NAME[,NAME...]",
+        help="In turns with these, which must be installed: diffusers, streamdiffusionv2.",
+    ),
+]
 Simulate = Annotated[
     bool,
     typer.Option("--simulate", help="The scheduler's policies over load, on a made-up device."),
@@ -129,6 +137,7 @@ def bench(
     webrtc: Webrtc = False,
     captions: Captions = False,
     vlm: Vlm = "tiny",
+    compare: Compare = None,
     simulate: Simulate = False,
     policies: Policies = None,
     loads: Loads = None,
@@ -141,7 +150,10 @@ def bench(
 ) -> None:
     """Measure the live engine on this machine: alone, with a browser, with many viewers, or plan
     many viewers on a simulated device."""
-    if simulate:
+    if context.invoked_subcommand:
+        what = context.invoked_subcommand
+        _refuse(context, set(context.params), f"an option of `bench {what}` stands behind {what}")
+    elif simulate:
         _refuse(context, set(context.params) - SIMULATED - EITHER, "--simulate runs no engine")
         _simulate(context.params)
     else:
@@ -193,6 +205,11 @@ def _measure(asked: Mapping[str, Any]) -> None:
             os.environ,
         ),
     )
+    if _is_of_model(asked):
+        _measure_model(engine, asked)
+        return
+    if asked["compare"]:
+        raise CallError("--compare is for the model alone; leave the other ways to measure out")
     same = (
         "sessions", "browser", "report", "capacity", "separate", "webrtc", "captions", "vlm",
         "seed", "trace"
@@ -208,3 +225,27 @@ def _measure(asked: Mapping[str, Any]) -> None:
         **{name: asked[name] for name in same},
     )
     command.run(plan)
+
+
+OTHER_WAYS = (
+    "browser", "arrivals", "capacity", "separate", "webrtc", "captions", "trace", "fps", "deadline"
+)  # fmt: skip
+"""Options that ask for more than one session in a closed loop."""
+
+
+def _is_of_model(asked: Mapping[str, Any]) -> bool:
+    return asked["sessions"] == 1 and not any(asked[name] for name in OTHER_WAYS)
+
+
+def _measure_model(engine: Any, asked: Mapping[str, Any]) -> None:
+    from .bench_model import ModelPlan, run
+
+    plan = ModelPlan(
+        options=engine,
+        seconds=asked["seconds"] or 20.0,
+        steps=options.parse_steps(asked["steps"]) if asked["steps"] else (),
+        controls=options.parse_settings(asked["settings"] or []),
+        compare=options.parse_names(asked["compare"]) if asked["compare"] else (),
+        report=asked["report"],
+    )
+    run(plan)

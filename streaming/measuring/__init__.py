@@ -1,0 +1,1 @@
+"""Measuring a model at fixed quality: launches by stage, ceilings, energy, memory, and rivals."""
