@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from ..models.estimate import told
 
 MEMINFO = Path("/proc/meminfo")
 
@@ -27,6 +30,28 @@ def free_bytes(device: str) -> int | None:
     if device.startswith("cuda"):
         return _gpu_memory(device)[0]
     return host_memory().get("available")
+
+
+def check_fits(
+    what: str, parts: Mapping[str, int], device: str, remedies: Sequence[str] = ()
+) -> None:
+    """Whether something fits into what is free; where that is not known it is taken to.
+
+    Args:
+        what: takes the memory, for the message.
+        parts: bytes by part.
+        remedies: what would make it smaller.
+
+    Raises:
+        RuntimeError: it does not; with the numbers and what would help.
+    """
+    free = free_bytes(device)
+    if free is None or sum(parts.values()) <= free:
+        return
+    raise RuntimeError(
+        f"{what} takes {told(parts)} on {device}, where {free / 1e9:.1f} GB are free; "
+        f"please use {', or '.join([*remedies, 'a device with more memory'])}"
+    )
 
 
 def free_share(device: str) -> float:

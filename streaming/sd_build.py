@@ -5,66 +5,25 @@ Nothing is fetched here; a model that is not there is an error that says how to 
 
 from __future__ import annotations
 
-import json
-import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..models.checkpoints import open_source
-from ..models.estimate import told
 from ..models.loaders import WeightsError
 from ..models.sd.control import CONDITIONS
 from ..models.sd.parts import Additions, MissingPackage, SDModel, load_sd, random_sd
-from ..models.sd.room import estimate
 from ..models.sd.specs import SPECS, SDSpec
 from .config import ConfigError, whole_number
 from .pipeline import PipelineContext
-from .room import free_bytes
-from .sd import Size, UNetStylizer
+from .sd import UNetStylizer
 from .sd_info import SIZE, sd_info
+from .sd_room import SDRoom, extra, sizes
 
 MOST_FRAMES = 16
-PARTS = ("unet", "vae", "text_encoder")
-
-
-@dataclass(frozen=True, slots=True)
-class SDRoom:
-    """What a model and its streams take on their device."""
-
-    spec: SDSpec
-    device: str
-    dtype: str
-    streams: int
-    frames: int
-
-    def check(self, size: Size, loaded: bool = True) -> None:
-        """Whether streams of a size (height and width) fit.
-
-        Args:
-            loaded: the weights are there already.
-
-        Raises:
-            RuntimeError: they do not; with the numbers and what would help.
-        """
-        parts = estimate(
-            self.spec, size[::-1], self.streams, self.frames, self.dtype, self.spec.steps
-        )
-        if loaded:
-            del parts["weights"]
-        free = free_bytes(self.device)
-        if free is None or sum(parts.values()) <= free:
-            return
-        fewer = "fewer --max-sessions, " if self.streams > 1 else ""
-        raise RuntimeError(
-            f"{self.spec.name} with {self.streams} stream{'s' * (self.streams > 1)} of "
-            f"{size[1]}x{size[0]} takes {told(parts)} on {self.device}, where {free / 1e9:.1f} GB "
-            f"are free; please use {fewer}a smaller --size or a device with more memory"
-        )
+"""Of a chunk."""
 
 
 def build_turbo(context: PipelineContext) -> UNetStylizer:
@@ -90,12 +49,13 @@ def build(name: str, context: PipelineContext) -> UNetStylizer:
     options = context.options
     chunk = whole_number("frame_buffer", options.get("frame_buffer", 1), MOST_FRAMES)
     streams = int(options.get("max_sessions", 4))
-    additions, random = _additions(options), bool(options.get("random_weights"))
+    random = bool(options.get("random_weights"))
+    additions = _additions(options, random)
     width, height = options.get("size", SIZE)
     try:
         folder = None if random else _folder(name, options)
-        spec = SPECS[name] if folder is None else _sizes(SPECS[name], folder)
-        room = SDRoom(spec, context.device, context.dtype, streams, chunk)
+        spec = SPECS[name] if folder is None else sizes(SPECS[name], folder)
+        room = SDRoom(spec, context.device, context.dtype, streams, chunk, extra(additions))
         room.check((height, width), loaded=False)
         model = _model(spec, folder, context, additions)
     except (MissingPackage, WeightsError, OSError, RuntimeError) as error:
@@ -117,8 +77,6 @@ def _model(
     dtype = getattr(torch, context.dtype)
     if folder is not None:
         return load_sd(spec, folder, context.device, dtype, additions)
-    if additions.lora or additions.controlnet:
-        raise WeightsError("a LoRA or a ControlNet means nothing beside random weights")
     return random_sd(spec, context.device, dtype)
 
 
@@ -140,29 +98,26 @@ def _folder(name: str, options: Mapping[str, Any]) -> Path:
     return folder
 
 
-def _sizes(spec: SDSpec, folder: Path) -> SDSpec:
-    """The spec with the sizes of what lies in a folder, told without reading a tensor."""
-    count = 0
-    for part in PARTS:
-        count += sum(map(math.prod, open_source(folder / part).shapes.values()))
-    file = folder / "unet" / "config.json"
-    try:
-        config = json.loads(file.read_text("utf-8"))
-        unet = {**spec.unet, "block_out_channels": config["block_out_channels"]}
-    except (ValueError, KeyError, TypeError) as error:
-        raise WeightsError(
-            f"{folder / 'unet' / 'config.json'}: no sizes of a UNet: {error}"
-        ) from error
-    return replace(spec, parameters=count, unet=unet)
-
-
-def _additions(options: Mapping[str, Any]) -> Additions:
-    lora, controlnet = options.get("lora"), options.get("controlnet")
+def _additions(options: Mapping[str, Any], random: bool) -> Additions:
     condition = str(options.get("condition", "edges"))
     if condition not in CONDITIONS:
         raise ConfigError(f"condition: {condition!r} is not one of {', '.join(CONDITIONS)}")
-    return Additions(
-        Path(os.fspath(lora)) if lora else None,
-        Path(os.fspath(controlnet)) if controlnet else None,
-        condition,
+    lora, controlnet = (
+        Path(os.fspath(options[name])).expanduser() if options.get(name) else None
+        for name in ("lora", "controlnet")
     )
+    if random and (lora or controlnet):
+        raise ConfigError(
+            "a LoRA or a ControlNet means nothing beside random weights; leave it out"
+        )
+    if lora and not lora.is_file():
+        raise ConfigError(f"lora: {lora} is no file; name a .safetensors or .pt file")
+    if controlnet and not (controlnet / "config.json").is_file():
+        raise ConfigError(
+            f"controlnet: {controlnet} has no config.json; name a ControlNet's folder"
+        )
+    if "condition" in options and not controlnet:
+        raise ConfigError(
+            f"condition: {condition} is for a ControlNet; add --option controlnet=FOLDER"
+        )
+    return Additions(lora, controlnet, condition)

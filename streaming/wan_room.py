@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..models.estimate import estimate, told
+from ..models.estimate import estimate
 from ..models.specs import AutoencoderName, DiTSpec, TAEHVSpec, WanVAESpec
 from .parts import Size
-from .room import free_bytes
+from .room import check_fits
 
 RESIDENT = ("weights",)
 """Parts that are there once for all streams."""
@@ -65,15 +65,9 @@ class WanRoom:
         self._refuse({n: b for n, b in parts.items() if n not in RESIDENT}, slots, size)
 
     def _refuse(self, parts: Mapping[str, int], slots: int, size: Size) -> None:
-        free = free_bytes(self.device)
-        if free is None or sum(parts.values()) <= free:
-            return
         streams = "one stream" if slots == 1 else f"{slots} streams"
         fewer = [] if slots == 1 else ["fewer --max-sessions"]
         fewer += ["a smaller --size"] if max(size) > 256 else []
         fewer += ["fewer levels (--option steps=2)"] if self.steps > 2 else []
-        raise RuntimeError(
-            f"{self.name} with {streams} of {size[1]}x{size[0]} takes {told(parts)} on "
-            f"{self.device}, where {free / 1e9:.1f} GB are free; "
-            f"please use {', or '.join([*fewer, 'a device with more memory'])}"
-        )
+        what = f"{self.name} with {streams} of {size[1]}x{size[0]}"
+        check_fits(what, parts, self.device, fewer)

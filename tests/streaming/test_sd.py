@@ -21,7 +21,7 @@ from millrace.models.sd.denoiser import CFG
 from millrace.models.sd.network import Network
 from millrace.models.sd.parts import Autoencoder, SDModel
 from millrace.models.sd.specs import level_indices, levels
-from millrace.streaming import offline, sd_build
+from millrace.streaming import offline, room
 from millrace.streaming.config import ConfigError
 from millrace.streaming.controls import Controls
 from millrace.streaming.frames import Frame, i420_shape
@@ -387,6 +387,9 @@ def test_a_folder_of_models_or_one_model_is_taken(folder: Path, tmp_path: Path) 
         ({"weights": "/nowhere"}, "/nowhere has no folder unet"),
         ({"weights": ".", "frame_buffer": 0}, "frame_buffer: 0"),
         ({"weights": ".", "condition": "depth"}, "'depth' is not one of edges, grey, picture"),
+        ({"weights": ".", "condition": "grey"}, "condition: grey is for a ControlNet; add"),
+        ({"weights": ".", "lora": "/gone"}, "lora: /gone is no file"),
+        ({"weights": ".", "controlnet": "/gone"}, "controlnet: /gone is no folder"),
         ({"random_weights": True, "lora": "x"}, "means nothing beside random weights"),
     ],
 )
@@ -396,22 +399,24 @@ def test_what_cannot_be_built_says_what_to_do(options: dict[str, Any], message: 
 
 
 def test_a_broken_addition_is_named(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="sd-turbo: .*gone.safetensors: no such weights file"):
-        built({"weights": folder, "lora": tmp_path / "gone.safetensors"})
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"no tensors")
+    with pytest.raises(ConfigError, match="sd-turbo: .*broken.safetensors: cannot be read"):
+        built({"weights": folder, "lora": broken})
 
 
 def test_what_does_not_fit_is_refused_with_the_numbers(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = [2_000_000_000]
-    monkeypatch.setattr(sd_build, "free_bytes", lambda device: free[0])
+    monkeypatch.setattr(room, "free_bytes", lambda device: free[0])
     words = r"sd-turbo with 3 streams of 512x512 takes \d.\d GB \(weights 4.8, .*2.0 GB are free"
     with pytest.raises(ConfigError, match=words):
         built({"random_weights": True, "max_sessions": 3})
     host = built({"weights": folder, "max_sessions": 1})
     host.close(host.open(SIZE))
     free[0] = 1_000_000
-    with pytest.raises(RuntimeError, match="1 stream of 1024x1024 takes.*smaller --size"):
+    with pytest.raises(RuntimeError, match="one stream of 1024x1024 takes.*smaller --size"):
         host.open(StreamConfig(1024, 1024))
 
 
