@@ -389,7 +389,7 @@ def test_a_folder_of_models_or_one_model_is_taken(folder: Path, tmp_path: Path) 
         ({"weights": ".", "condition": "depth"}, "'depth' is not one of edges, grey, picture"),
         ({"weights": ".", "condition": "grey"}, "condition: grey is for a ControlNet; add"),
         ({"weights": ".", "lora": "/gone"}, "lora: /gone is no file"),
-        ({"weights": ".", "controlnet": "/gone"}, "controlnet: /gone is no folder"),
+        ({"weights": ".", "controlnet": "/gone"}, "controlnet: /gone has no config.json"),
         ({"random_weights": True, "lora": "x"}, "means nothing beside random weights"),
     ],
 )
