@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..kernels import gaussian_noise
 from .block import Reading
-from .buffer_prompts import FlightPrompts
+from .buffer_prompts import FlightPrompts, beside
 from .dit import CausalDiT
 from .ladder import Ladder
 from .sigmas import TRAIN_STEPS, Schedule, uniform_levels
@@ -86,6 +86,8 @@ class MovingBuffer:
         swap: "all": a prompt counts at once for all chunks in flight (as in the paper; chunks that
             are nearly clean cannot follow). "entering": for chunks that enter from now on.
         denoise: what runs in place of the network alone; its answer means what the spec says.
+        wordless: [text_len, text_dim], the prompt of those who say nothing, which guidance leads
+            away from; None where there is no guidance.
 
     Raises:
         ValueError: the model takes a condition, which a buffer has none of.
@@ -98,6 +100,7 @@ class MovingBuffer:
         solver: Solver | None = None,
         swap: Swap = "all",
         denoise: Denoise | None = None,
+        wordless: Tensor | None = None,
     ) -> None:
         if dit.spec.cond_channels:
             raise ValueError("this model wants live pictures as a condition; a buffer has none")
@@ -113,6 +116,7 @@ class MovingBuffer:
             chunks = [c for c in range(schedule.chunks, 0, -1) for _ in range(schedule.frames)]
             slots = [schedule.chunks] * schedule.reference + chunks
         self._slots = torch.tensor(slots, device=device)
+        self._wordless = None if wordless is None else dit.read(wordless[None])
 
     @property
     def warmup(self) -> int:
@@ -210,7 +214,11 @@ class MovingBuffer:
 
     @torch.no_grad()
     def step(
-        self, state: BufferState, mask: Tensor | None = None, source: Tensor | None = None
+        self,
+        state: BufferState,
+        mask: Tensor | None = None,
+        source: Tensor | None = None,
+        guidance: Tensor | None = None,
     ) -> Tick:
         """One forward over the whole buffer of every row.
 
@@ -218,6 +226,9 @@ class MovingBuffer:
             mask: bool [rows], rows that run; None for all. Others keep their state.
             source: [rows, c, channels, height, width], what enters under noise where a chunk
                 leaves (a given video); None for noise alone.
+            guidance: [rows], how far the answer is led beyond that of the wordless prompt (Ho and
+                Salimans 2022, arXiv 2207.12598, with w + 1 as the scale): 1 is the plain answer.
+                All rows then cost two forwards. None for none.
         """
         s, ladder, k = self.schedule, self._ladder, self.schedule.reference
         if mask is None:
@@ -225,7 +236,7 @@ class MovingBuffer:
         place = ladder.places(state.ticks)
         x = state.x[:, k:]
         told = torch.cat((self._told_reference(state), self._per_frame(ladder.told[place])), 1)
-        out = self._denoise(state.x, told, state.prompts.reading(self._slots))[:, k:]
+        out = self._answer(state, told, guidance)[:, k:]
         now, after = (
             _over(self._per_frame(ladder.levels[index]), x) for index in (place, place + 1)
         )
@@ -249,6 +260,17 @@ class MovingBuffer:
         state.known.add_(left * s.frames).clamp_(max=k)
         state.prompts.pass_on(left)
         return Tick(latents, left)
+
+    def _answer(self, state: BufferState, told: Tensor, guidance: Tensor | None) -> Tensor:
+        """What the network says of the buffer, led away from the wordless prompt where wanted.
+        Flow and clean latents are linear in each other, so either may be led."""
+        prompts = state.prompts.reading(self._slots)
+        if guidance is None:
+            return self._denoise(state.x, told, prompts)
+        assert self._wordless is not None, "give the buffer the wordless prompt"
+        x, t = torch.cat((state.x, state.x)), torch.cat((told, told))
+        meant, plain = self._denoise(x, t, beside(prompts, self._wordless)).chunk(2)
+        return plain.lerp(meant, guidance.to(meant.dtype).view(-1, 1, 1, 1, 1))
 
     def _moved(
         self, state: BufferState, x: Tensor, out: Tensor, now: Tensor, after: Tensor, place: Tensor

@@ -81,3 +81,16 @@ class FlightPrompts(State):
     def _parts(self) -> tuple[tuple[Tensor, int], ...]:
         """The tensors, and which dimension counts the rows; the next one counts the slots."""
         return (self.text_k, 1), (self.text_v, 1), (self.pooled, 0), (self.last, 0)
+
+
+def beside(prompts: Reading, one: Reading) -> Reading:
+    """Prompts, and below each of them the `one` (of one row)."""
+
+    def both(some: Tensor, other: Tensor) -> Tensor:
+        return torch.cat((some, other.to(some.dtype).expand_as(some)))
+
+    text = [
+        (both(key, other_key), both(value, other_value))
+        for (key, value), (other_key, other_value) in zip(prompts.text, one.text, strict=True)
+    ]
+    return Reading(text, both(prompts.pooled, one.pooled), both(prompts.last, one.last))

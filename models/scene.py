@@ -29,6 +29,7 @@ PICTURES = 8
 """Latent frames of the buffer, one picture each."""
 CHUNK = 2
 """Pictures that leave it at a time."""
+PLACES = PICTURES // CHUNK
 SHIFT = 3.0
 """Of the noise levels, in training and running. Neighbouring latents are much alike, so the whole
 of a scene shows through strong noise: most steps belong there."""
@@ -38,9 +39,16 @@ MEANT = frozenset(("up", "down", "on", "over", "under", "through"))
 """Stop words that mean something here."""
 
 
-def scene_schedule(micro_steps: int = 2) -> Schedule:
-    """The model's buffer with a choice of steps at each place."""
-    return moving_buffer(0, PICTURES // CHUNK, CHUNK, micro_steps, SHIFT)
+def scene_schedule(micro_steps: int = 2, places: int = PLACES) -> Schedule:
+    """The model's buffer with a choice of steps at each place.
+
+    Args:
+        places: chunks that hold noise, 1 to `PLACES`. Fewer are for a given video: it enters at the
+            last places, where less noise is, and finished pictures fill the rest of the buffer.
+    """
+    whole = moving_buffer(0, PLACES, CHUNK, micro_steps, SHIFT)
+    levels = whole.levels[-places * micro_steps :]
+    return Schedule((PLACES - places) * CHUNK, places, CHUNK, micro_steps, levels)
 
 
 TINY_SCENE = DiTSpec(

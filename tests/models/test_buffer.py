@@ -8,6 +8,7 @@ import pytest
 import torch
 from millrace.kernels import attention, gaussian_noise
 from millrace.models.attention import OwnMemory
+from millrace.models.block import Reading
 from millrace.models.buffer import MovingBuffer, Solver, Swap, moving_buffer
 from millrace.models.dit import CausalDiT
 from millrace.models.sigmas import Schedule
@@ -247,6 +248,40 @@ def test_a_given_video_enters_under_the_noise_of_its_place() -> None:
     sigma = low[0].sigma
     wanted = (1 - sigma) * video[0, 6:] + sigma * noise_of(3, 3, 0, 2)
     torch.testing.assert_close(state.x[0, 4:], wanted)
+
+
+@pytest.mark.parametrize("swap", ["all", "entering"])
+def test_guidance_leads_beyond_the_wordless_prompt(swap: Swap) -> None:
+    """By a plain loop of two networks' answers, whatever each row's scale; 1 is no guidance."""
+    dit, texts = network("x0"), prompts(3)
+    schedule, wordless = moving_buffer(1, 3, 2, 2), texts[2]
+    scales = torch.tensor([1.0, 2.5], dtype=KIND)
+
+    def led(x: Tensor, t: Tensor, prompt: Reading) -> Tensor:
+        frames = len(prompt.pooled) // len(x)
+        nothing = dit.read(wordless[None].expand(len(x) * frames, -1, -1))
+        plain = dit.forward_buffer(x, t, nothing)
+        return plain + scales[:, None, None, None, None] * (
+            dit.forward_buffer(x, t, prompt) - plain
+        )
+
+    films = []
+    for buffer, guidance in (
+        (MovingBuffer(dit, schedule, "euler", swap, wordless=wordless), scales),
+        (MovingBuffer(dit, schedule, "euler", swap, led), None),
+    ):
+        state = buffer.init_state(2, *SIZE, dtype=KIND)
+        buffer.set_context(state, torch.arange(2), texts[:2])
+        buffer.begin(state, torch.arange(2), torch.tensor([3, 4]))
+        films.append([buffer.step(state, guidance=guidance).latents for _ in range(9)])
+    for mine, its in zip(*films, strict=True):
+        torch.testing.assert_close(mine, its, rtol=1e-9, atol=1e-9)
+    alone = MovingBuffer(dit, schedule, "euler", swap)
+    state = alone.init_state(1, *SIZE, dtype=KIND)
+    alone.set_context(state, one(0), texts[:1])
+    alone.begin(state, one(0), one(3))
+    for mine in films[0]:
+        torch.testing.assert_close(mine[:1], alone.step(state).latents, rtol=0, atol=1e-9)
 
 
 # -- windows --------------------------------------------------------------------------------------
