@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn as nn
 from torch import Tensor
 
-from ..kernels import gated_residual, modulated_layer_norm
+from ..kernels import gated_residual_norm, modulated_layer_norm
 from .attention import CrossAttention, Memory, SelfAttention
 from .layers import Linear
 from .specs import DiTSpec
+
+Entry = tuple[Tensor, Tensor]
+"""Scale and shift of a norm, [rows, frames, 1, dim] each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +74,38 @@ class Block(nn.Module):
         self.norm3 = nn.LayerNorm(spec.dim, eps=spec.eps)
         self.ffn = MLP(spec.dim, spec.ffn_dim)
 
-    def forward(self, x: Tensor, layer: int, steering: Steering, memory: Memory) -> Tensor:
-        """x [rows, frames, tokens, dim] -> the same shape."""
-        modulation = (self.modulation + steering.modulation).unsqueeze(-2)
-        shift1, scale1, gate1, shift2, scale2, gate2 = modulation.unbind(2)
-        hidden = modulated_layer_norm(x, scale1, shift1, self.eps)
-        x = gated_residual(x, self.self_attn(hidden, layer, memory), gate1)
-        x = self.cross_attn(self.norm3(x), *steering.prompt.text[layer], x)
+    def steps(self, steering: Steering) -> tuple[Tensor, ...]:
+        """Shift, scale and gate of self-attention, then of the MLP: [rows, frames, 1, dim] each."""
+        return (self.modulation + steering.modulation).unsqueeze(-2).unbind(2)
+
+    def forward(
+        self,
+        x: Tensor,
+        hidden: Tensor,
+        steps: tuple[Tensor, ...],
+        layer: int,
+        steering: Steering,
+        memory: Memory,
+        after: Entry,
+    ) -> tuple[Tensor, Tensor]:
+        """One block, from its first norm's result to that of whatever reads the tokens next.
+
+        Args:
+            x: the residual stream, [rows, frames, tokens, dim].
+            hidden: x as this block's first norm leaves it.
+            steps: from `steps`.
+            after: of the norm that comes next.
+
+        Returns:
+            The new residual stream, and what that norm makes of it.
+        """
+        _, _, gate1, shift2, scale2, gate2 = steps
+        seen, norm = self.self_attn(hidden, layer, memory), self.norm3
+        affine = (norm.weight, norm.bias, norm.eps)
+        x, hidden = gated_residual_norm(x, seen, gate1, *affine, modulated=False)
+        x = self.cross_attn(hidden, *steering.prompt.text[layer], x)
         hidden = modulated_layer_norm(x, scale2, shift2, self.eps)
-        return gated_residual(x, self.ffn(hidden), gate2)
+        return gated_residual_norm(x, self.ffn(hidden), gate2, *after, self.eps)
 
 
 class Head(nn.Module):
@@ -90,6 +117,26 @@ class Head(nn.Module):
         self.modulation = nn.Parameter(torch.zeros(1, 2, spec.dim))
         self.head = Linear(spec.dim, channels * spec.patch[1] * spec.patch[2])
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+    def entry(self, time: Tensor) -> Entry:
         shift, scale = (self.modulation + time.unsqueeze(2)).unsqueeze(-2).unbind(2)
-        return self.head(modulated_layer_norm(x, scale, shift, self.eps))
+        return scale, shift
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.head(hidden)
+
+
+def run_blocks(
+    blocks: Sequence[Block], head: Head, x: Tensor, steering: Steering, memory: Memory
+) -> Tensor:
+    """Tokens [rows, frames, tokens, dim] through all blocks and the head, to patches.
+
+    Each block ends with the norm that the next one, or the head, begins with: gate, residual and
+    norm are one pass over the tokens.
+    """
+    steps = [block.steps(steering) for block in blocks]
+    entries = [(scale, shift) for shift, scale, *_ in steps] + [head.entry(steering.time)]
+    hidden = modulated_layer_norm(x, *entries[0], head.eps)
+    for layer, block in enumerate(blocks):
+        after = entries[layer + 1]
+        x, hidden = block(x, hidden, steps[layer], layer, steering, memory, after)
+    return head(hidden)

@@ -8,6 +8,7 @@ models do, and put convolutions around the transformer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from ..kernels import conv2d
 from .attention import Memory, OwnMemory, RingMemory, clip_memory, rotation
-from .block import Block, Head, Reading, Steering
+from .block import Block, Head, Reading, Steering, run_blocks
 from .dit_state import DiTState, last_shape
 from .layers import Linear, Stem, Tail, sinusoid
 from .ring import RingView
@@ -248,9 +249,8 @@ class CausalDiT(nn.Module):
         if self.stem is not None:
             image = self.stem(image, steering.film)
         tokens = self._patchify(image).unflatten(0, steering.time.shape[:2])
-        for layer, block in enumerate(self.blocks):
-            tokens = block(tokens, layer, steering, memory)
-        patches = self.head(tokens, steering.time).flatten(0, 1)
+        blocks = cast(Sequence[Block], self.blocks)
+        patches = run_blocks(blocks, self.head, tokens, steering, memory).flatten(0, 1)
         out = self._unpatchify(patches, image.shape[-2], image.shape[-1])
         if self.tail is not None:
             out = self.tail(image + out, steering.film, steering.prompt.last)
