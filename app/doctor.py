@@ -49,6 +49,7 @@ def choices(fresh: bool) -> dict[str, Any]:
     """What `serve` would run with here, why, and the measurement behind it."""
     memory, waiting = keep_freed_memory(), quiet_threads(os.environ)
     from ..streaming.calibrate import measure
+    from ..streaming.recorders import reason
 
     asked = Options()
     facts = measure(asked, SystemClock(), fresh=fresh)
@@ -58,7 +59,7 @@ def choices(fresh: bool) -> dict[str, Any]:
         "dtype": config.dtype,
         "threads": config.threads,
         "schedule": config.schedule,
-        "reasons": [*config.choices, waiting, memory],
+        "reasons": [*config.choices, reason(config.device), waiting, memory],
         "timings_ms": [asdict(timing) for timing in facts.timings],
     }
 

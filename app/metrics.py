@@ -39,6 +39,7 @@ COUNTER_NAMES = (
     ("drops", "cause", "millrace_engine_dropped_frames", "Frames not worked on, by cause."),
     ("deadlines", "outcome", "millrace_deadlines", "Frames by whether they met their deadline."),
     ("rung_changes", "direction", "millrace_rung_changes", "Steps on the quality ladder."),
+    ("stage_runs", "way", "millrace_stage_runs", "Stages by how they ran, and recordings made."),
     ("busy_seconds", None, "millrace_device_busy_seconds", "Seconds that the device worked."),
 )
 

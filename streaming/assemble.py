@@ -22,6 +22,7 @@ from .registry import build_pipeline, check_pipeline
 from .scheduling.cost_store import cost_file, load_costs, save_costs
 from .scheduling.costs import CostTable
 from .session import usual_size
+from .stage_runs import told
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -180,7 +181,8 @@ def _start(
 
     engine = Engine(pipeline, config, clock, wake, costs)
     engine.warm_up()
-    return Assembled(engine, HostInfo(engine.info, config.device, dtype, threads, choices))
+    said = (*choices, *told(pipeline))
+    return Assembled(engine, HostInfo(engine.info, config.device, dtype, threads, said))
 
 
 def _pipeline_options(config: Config) -> dict[str, object]:

@@ -7,7 +7,7 @@ embedded model (`tiny`) and the released ones (`wan`) are two choices of its par
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy.typing as npt
@@ -58,6 +58,14 @@ class VideoDiffusion:
     def library(self) -> PromptLibrary:
         """The prompts in use."""
         return self.parts.conditioner.library
+
+    def stage_runs(self) -> Mapping[str, int]:
+        """See `stage_runs.Staged`."""
+        return self.tally.counts
+
+    def told(self) -> tuple[str, ...]:
+        """See `stage_runs.Staged`."""
+        return () if self._recorder is None else (self.tally.told(),)
 
     # -- the protocol ---------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ from .scheduling.scheduler import Scheduler
 from .scheduling.tasks import Plan
 from .session import Emit, EngineSession, check_size, full_schema, usual_size
 from .similarity import SimilarityFilter
+from .stage_runs import StageBook
 from .stopwatch import Stopwatch
 from .telemetry import SessionTelemetry
 from .totals import Totals
@@ -84,6 +85,7 @@ class Engine:
         self._opened = 0
         self.totals = Totals()
         """Counted over all sessions since the engine was made."""
+        self._stages = StageBook(pipeline, self.totals)
         self.trace: Trace | None = None
         """Where spans go while somebody records."""
         self.watch_launches: Callable[[Sequence[str]], None] = _unwatched
@@ -167,6 +169,7 @@ class Engine:
         if done is None:
             return Flight(list(repeats), round)
         stepped = self._clock.now()
+        self._stages.book()
         if not watch:
             watch.mark("pass", len(jobs), None)
         emissions = decode(done)

@@ -34,10 +34,10 @@ class BuiltIn:
 
 
 _LOADED = ("weights", "random_weights")
-_WAN = (*_LOADED, "policy", "steps", "vae")
+_WAN = (*_LOADED, "graphs", "policy", "steps", "vae")
 _UNET = (*_LOADED, "condition", "controlnet", "frame_buffer", "lora")
 BUILT_IN = {
-    "tiny": BuiltIn("tiny", "build", ("random_weights",)),
+    "tiny": BuiltIn("tiny", "build", ("graphs", "random_weights")),
     "tiny-dream": BuiltIn("dream", "build", (*_LOADED, "steps")),
     "wan2.1-1.3b": BuiltIn("wan", "build_small", _WAN),
     "wan2.1-14b": BuiltIn("wan", "build_large", _WAN),

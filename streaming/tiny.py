@@ -21,6 +21,7 @@ from .levels import Levels
 from .parts import CodecState, Course, Parts, Size
 from .pipeline import PipelineContext
 from .prompts import Prompt, PromptLibrary
+from .recorders import recorder_for
 from .tiny_info import ENTRY_NOISE, SIGMAS, TINY_INFO
 
 IDLE_BANKS = 2
@@ -132,7 +133,7 @@ def tiny_parts(model: VideoModel, prompts: PromptEncoder) -> Parts:
 
 def build(context: PipelineContext) -> VideoDiffusion:
     """The embedded model. Options: `schedule` ("stream", "sequential"), `max_sessions`,
-    `random_weights` (speed without quality, for measuring)."""
+    `random_weights` (speed without quality, for measuring), `graphs` (see `recorders`)."""
     options = context.options
     make = random_tiny if options.get("random_weights") else load_tiny
     model = make(device=context.device, dtype=context.dtype)
@@ -140,4 +141,5 @@ def build(context: PipelineContext) -> VideoDiffusion:
         tiny_parts(model, load_prompts()),
         streams=int(options.get("max_sessions", 4)),
         sequential=options.get("schedule", "sequential") != "stream",
+        recorder=recorder_for(context.device, options),
     )

@@ -24,7 +24,7 @@ class Totals:
 
     Families: `stage_seconds` by stage, `slack_seconds` ("all"; below 0 is late), `drops` by cause,
     `deadlines` ("met", "missed"), `frames` ("made", "repeated"), `rung_changes` ("down", "up"),
-    `busy_seconds` ("all": time that the device spent on launches).
+    `busy_seconds` ("all": time that the device spent on launches), `stage_runs` by way.
     """
 
     def __init__(self) -> None:

@@ -18,6 +18,7 @@ from .config import ConfigError, whole_number
 from .diffusion import VideoDiffusion
 from .parts import Size
 from .pipeline import PipelineContext
+from .recorders import recorder_for
 from .wan_info import SIZES, STRIDE, wan_info
 from .wan_parts import wan_parts
 from .wan_room import WanRoom
@@ -110,6 +111,7 @@ def build(
         ConfigError: see `WanOptions.read`; or the weights do not fit or cannot be read.
     """
     options = WanOptions.read(name, context)
+    recorder = recorder_for(context.device, context.options)
     named = WAN_SPECS[name] if named is None else named
     model, room = _loaded(name, options, named, context)
     reader = _reader(options, model, context)
@@ -117,7 +119,12 @@ def build(
     info = wan_info(name, TITLES.get(name, name), options.policy, random)
     prompts = WanPrompts(reader)
     parts = wan_parts(info, model.dit, model.autoencoder, prompts, options.policy, room)
-    return VideoDiffusion(parts, streams=options.max_sessions, sequential=options.sequential)
+    return VideoDiffusion(
+        parts,
+        streams=options.max_sessions,
+        sequential=options.sequential,
+        recorder=recorder,
+    )
 
 
 def _reader(options: WanOptions, model: WanModel, context: PipelineContext) -> Reader:

@@ -45,7 +45,11 @@ def test_built_in_and_own_names_load() -> None:
     [
         ("passthrough", "lroa", "passthrough has no option lroa; it knows chunk, schedule"),
         ("sd-turbo", "vae", "sd-turbo has no option vae; it knows condition, controlnet, frame_bu"),
-        ("wan2.1-14b", "lora", "wan2.1-14b has no option lora; it knows policy, schedule, steps"),
+        (
+            "wan2.1-14b",
+            "lora",
+            "wan2.1-14b has no option lora; it knows graphs, policy, schedule",
+        ),
         ("passthrough", "schedule", "schedule: 1 is not one of stream, sequential"),
     ],
 )

@@ -1,0 +1,38 @@
+"""Whether the stages of a pipeline are recorded as graphs, and by what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ..models.cuda_graphs import CudaRecorder
+from ..models.graphs import Recorder
+from .config import ConfigError
+
+OPTION = "graphs"
+WAYS = ("auto", "off")
+
+
+def recorder_for(device: str, options: Mapping[str, Any]) -> Recorder | None:
+    """What records stages on a device; None where they run as they are.
+
+    Args:
+        options: `graphs`: "auto" records on a GPU, "off" nowhere.
+
+    Raises:
+        ConfigError: `graphs` is neither.
+    """
+    wanted = str(options.get(OPTION, WAYS[0]))
+    if wanted not in WAYS:
+        raise ConfigError(f"{OPTION}: {wanted!r} is not one of {', '.join(WAYS)}")
+    found = torch.device(device)
+    return CudaRecorder(found) if found.type == "cuda" and wanted != "off" else None
+
+
+def reason(device: str) -> str:
+    """What `recorder_for` does by itself, as a sentence."""
+    if device.startswith("cuda"):
+        return "Graphs: stages are recorded and replayed; --option graphs=off runs each as it is."
+    return "Graphs: none on a CPU, where a launch costs nothing; stages run as they are."
