@@ -27,6 +27,7 @@ from .forks import (
     strange,
     when,
 )
+from .gist import labels
 from .plot import Plot, focused, plot, tell_of, unsaid, window
 from .recording import Recording
 from .remembered import Memory, Told, spoken
@@ -70,6 +71,7 @@ class Lesson:
     target: int64 [L], what is said next, or `IGNORED`.
     weight: float32 [L].
     owner: int64 [L], fork of each token, -1 for the stream.
+    closing: int64 [turns with pictures], where the stamps stand that close them.
     """
 
     features: NDArray[np.float16]
@@ -81,6 +83,7 @@ class Lesson:
     target: NDArray[np.int64]
     weight: NDArray[np.float32]
     owner: NDArray[np.int64]
+    closing: NDArray[np.int64]
     forks: list[Fork]
     told: Told
 
@@ -164,12 +167,13 @@ def write_lesson(
     writer.words((words.BEGIN,), -1, -1)
     if plan.wish:
         writer.words(DIALECT.opening(pick(rng, WISHES[plan.wish]))[1].ids, -1, -1)
-    ends = [writer.base]
+    ends, closing = [writer.base], []
     for turn, second in enumerate(told.seconds):
         mark = (words.stamp(second + plan.start),)
         writer.words(mark, turn, -1)
         if turn >= plan.first:
             writer.picture((turn - plan.first) * tokens, turn, -1)
+            closing.append(len(writer.ids))
         writer.words(mark, turn, -1)
         _write_said(writer, told, turn, turn >= plan.first)
         ends.append(writer.base)
@@ -181,7 +185,8 @@ def write_lesson(
             _write_fork(writer, fork, len(forks), plan, told)
             forks.append(fork)
     features = recording.features[list(plan.seconds[plan.first :])]
-    return _finish(writer, features.reshape(-1, features.shape[-1]), plan, told, forks)
+    features = features.reshape(-1, features.shape[-1])
+    return _finish(writer, features, plan, told, forks, np.array(closing))
 
 
 def _write_said(writer: Writer, told: Told, turn: int, seen: bool) -> None:
@@ -216,7 +221,12 @@ def _write_fork(writer: Writer, fork: Fork, number: int, plan: Plot, told: Told)
 
 
 def _finish(
-    writer: Writer, features: NDArray[np.float16], plan: Plot, told: Told, forks: list[Fork]
+    writer: Writer,
+    features: NDArray[np.float16],
+    plan: Plot,
+    told: Told,
+    forks: list[Fork],
+    closing: NDArray[np.int64],
 ) -> Lesson:
     owner = np.array(writer.owner)
     masks = _visibility(writer, owner, plan, [fork.memory for fork in forks])
@@ -229,6 +239,7 @@ def _finish(
         np.array(writer.target),
         np.array(writer.weight, dtype=np.float32),
         owner,
+        closing,
         forks,
         told,
     )
@@ -259,6 +270,7 @@ def draw_lesson(rng: Rng, recording: Recording, count: int) -> Lesson:
 
 def tensors(lesson: Lesson) -> dict[str, Tensor]:
     """What a training step reads of a lesson."""
+    seen = lesson.told.turns[len(lesson.told.turns) - len(lesson.closing) :]
     return {
         "features": torch.from_numpy(lesson.features).float(),
         "ids": torch.from_numpy(lesson.ids),
@@ -269,4 +281,6 @@ def tensors(lesson: Lesson) -> dict[str, Tensor]:
         "target": torch.from_numpy(lesson.target),
         "weight": torch.from_numpy(lesson.weight),
         "owner": torch.from_numpy(lesson.owner),
+        "closing": torch.from_numpy(lesson.closing),
+        "shown": torch.from_numpy(np.stack([labels(turn.state) for turn in seen])),
     }

@@ -17,14 +17,17 @@ from torch.nn import functional
 from ...vl.model import VLModel
 from ...vl.specs import VLSpec
 from ...vl.tiny_words import FIRST_STAMP, SILENT, STAMPS
+from .gist import Gist
 from .lesson import Lesson, draw_lesson, tensors
 from .optimiser import Muon
 from .packed import Seen, packed_hidden
 from .recording import Recording, arrivals, draw_recording, load_tower, tower_of
 
 Row = dict[str, object]
-STAMPED = 0.1
-"""Weight of every token's knowing its second."""
+STAMPED, GIST = 0.1, 0.3
+"""Weights of every token's knowing its second, and of the closing stamps' knowing what is seen."""
+READER = 2e-3
+"""Rate of the heads that read a look's gist."""
 NOISE = 0.02
 """Of features while learning: there are few of them."""
 HELD_OUT = 900_000_000
@@ -64,6 +67,10 @@ class Tally:
         self.right[kind] += right
         self.all[kind] += 1
 
+    def add_all(self, kind: str, right: list[bool]) -> None:
+        self.right[kind] += sum(right)
+        self.all[kind] += len(right)
+
     def read(self) -> dict[str, float]:
         found = {k: round(self.right[k] / n, 3) for k, n in sorted(self.all.items()) if n > 4}
         self.right.clear()
@@ -76,14 +83,14 @@ class Read:
     """Attributes:
     logits: at the n learnt tokens, [n, vocab].
     target, weight, owner: of these, [n].
-    stamped: how badly the stream's tokens know their second halfway through, a loss.
+    halfway: states of all tokens after half of the layers, [L, dim].
     """
 
     logits: Tensor
     target: Tensor
     weight: Tensor
     owner: Tensor
-    stamped: Tensor
+    halfway: Tensor
 
     @property
     def loss(self) -> Tensor:
@@ -105,11 +112,10 @@ def run_lesson(model: VLModel, data: dict[str, Tensor]) -> Read:
         learnt = data["weight"] > 0
         logits = model.text.logits(hidden[learnt]).float()
     target, weight, owner = (data[name][learnt] for name in ("target", "weight", "owner"))
-    stamped = _stamped(model, halfway[0].float(), data["ids"][: len(data["stream"])])
-    return Read(logits, target, weight, owner, stamped)
+    return Read(logits, target, weight, owner, halfway[0].float())
 
 
-def _stamped(model: VLModel, states: Tensor, ids: Tensor) -> Tensor:
+def stamped(model: VLModel, states: Tensor, ids: Tensor) -> Tensor:
     """How badly the tokens of a stream know the stamp before them, told by its own embedding.
 
     A question finds a second by what its tokens carry of their stamp; left to itself the one half
@@ -163,6 +169,8 @@ class Teacher:
         self.model = begin(spec, tower)
         self.model.visual.requires_grad_(False)
         self.decoder = Muon(self.model.text, course.lr)
+        self.gist = Gist(spec.text.dim)
+        self.reader = torch.optim.Adam(self.gist.parameters(), lr=READER)
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.step, self.spent = 0, 0.0
         self.recordings: list[Recording] = []
@@ -178,6 +186,9 @@ class Teacher:
         self.model.load_state_dict(state["model"])  # type: ignore[arg-type]
         self.decoder.load_state_dict(state["decoder"])  # type: ignore[arg-type]
         self.average = state["average"]  # type: ignore[assignment]
+        if "gist" in state:  # taught from the middle of a run on, perhaps
+            self.gist.load_state_dict(state["gist"])  # type: ignore[arg-type]
+            self.reader.load_state_dict(state["reader"])  # type: ignore[arg-type]
         self.step, self.spent = int(state["step"]), float(state["spent"])  # type: ignore
 
     def take_in(self) -> None:
@@ -191,7 +202,8 @@ class Teacher:
         part = self.folder / "last.part"
         state = {"model": self.model.state_dict(), "decoder": self.decoder.state_dict()}
         more: Row = {"average": self.average, "step": self.step, "spent": self.spent}
-        torch.save({**state, **more}, part)
+        gist: Row = {"gist": self.gist.state_dict(), "reader": self.reader.state_dict()}
+        torch.save({**state, **more, **gist}, part)
         part.replace(self.folder / "last.pt")
 
     def rate(self) -> float:
@@ -203,6 +215,7 @@ class Teacher:
         course, total = self.course, 0.0
         self.decoder.set_rate(self.rate())
         self.decoder.zero_grad()
+        self.reader.zero_grad()
         rng = np.random.default_rng([course.seed, self.step])
         for _ in range(course.lessons):
             recording = self.recordings[int(rng.integers(len(self.recordings)))]
@@ -212,10 +225,16 @@ class Teacher:
             read = run_lesson(self.model, data)
             loss = read.loss
             total += float(loss.detach()) / course.lessons
-            ((loss + STAMPED * read.stamped) / course.lessons).backward()
+            ids = data["ids"][: len(data["stream"])]
+            loss = loss + STAMPED * stamped(self.model, read.halfway, ids)
+            shown, right = self.gist(read.halfway[data["closing"]], data["shown"])
+            ((loss + GIST * shown) / course.lessons).backward()
             grade(tally, lesson, read)
+            for name, hits in right.items():
+                tally.add_all(f"gist {name}", hits)
         nn.utils.clip_grad_norm_(self.model.text.parameters(), 1.0)
         self.decoder.step()
+        self.reader.step()
         self._blend()
         self.step += 1
         return total
