@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from .checkpoints import check_causal_wan, open_source
+from .checkpoints import check_causal_wan
 from .loaders import Shape, WeightsError, differences
 from .policies import policy_named
 from .released import Released
 from .sd.parts import MissingPackage, require
+from .sources import open_source
 from .specs import TAEHV_WAN21, WAN_VAE, UMT5Spec
 from .taehv import TAEHV, TGrow
 from .umt5 import released_names, released_sizes

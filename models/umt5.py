@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .checkpoints import weight_files
 from .loaders import Shape, WeightsError, differences, read_weights
 from .specs import UMT5_XXL, UMT5Spec
 from .text_encoder import CACHE_BYTES, TextEncoder
+from .weight_files import weight_files
 
 _EXTRA = "umT5 needs transformers: pip install 'millrace[wan]'"
 _BLOCK = {

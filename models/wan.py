@@ -7,15 +7,17 @@ from pathlib import Path
 
 import torch
 
-from .checkpoints import load_causal_wan, open_source, random_causal_wan, weight_files
+from .checkpoints import load_causal_wan, random_causal_wan
 from .dit import CausalDiT
 from .loaders import random_model
 from .policies import WanPolicy
+from .sources import open_source
 from .specs import TAEHV_WAN21, WAN_VAE, AutoencoderName, DiTSpec, TAEHVSpec, WanVAESpec
 from .taehv import TAEHV
 from .video_autoencoder import Pair, VideoAutoencoder, load_autoencoder
 from .wan_sizes import dit_sizes, vae_sizes
 from .wan_vae import WanVAE
+from .weight_files import weight_files
 
 FOLDERS = {"wan": ("vae",), "taehv": ("taehv",), "wan+taehv": ("vae", "taehv")}
 """The parts of a folder of weights that each autoencoder is of."""

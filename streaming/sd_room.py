@@ -7,11 +7,11 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..models.checkpoints import open_source
 from ..models.loaders import WeightsError
 from ..models.sd.parts import Additions
 from ..models.sd.room import Extra, estimate
 from ..models.sd.specs import SDSpec
+from ..models.sources import open_source
 from .room import check_fits
 from .sd import Size
 from .sd_info import STRIDE

@@ -1,7 +1,6 @@
 """Released weights of Qwen2.5-VL-shaped models: which spec they have, and reading them strictly.
 
-Files are read tensor by tensor into a model that holds nothing before, so that there is never a
-second copy of the whole.
+Files are read as those of every released model are, see `models.sources`.
 """
 
 from __future__ import annotations
@@ -13,18 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
 
-from ..loaders import WeightsError
+from ..loaders import WeightsError, differences
+from ..sources import Source, open_source, place
 from .model import VLModel
 from .specs import TextSpec, VisionSpec, VLSpec
 
-INDEX = "model.safetensors.index.json"
-SINGLE = "model.safetensors"
 WANTED = ("*.json", "*.safetensors", "*.txt", "*.jinja")
 """Files of a hub repository that are fetched."""
-_SHOWN = 5
 _RENAMED = (
     ("model.language_model.", "model."),
     ("model.visual.", "visual."),
@@ -164,38 +159,42 @@ def load_checkpoint(
         WeightsError: names or shapes are not those of the spec, or a file is damaged. Everything is
             checked before the first tensor is read.
     """
-    spec = spec or read_spec(folder)
-    with torch.device("meta"):
-        model = VLModel(spec)
-    files = _files(folder)
-    found = _checked(model, files, folder)
-    owners = _owners(model)
-    for path, names in files.items():
-        with _opened(path, str(device)) as file:
-            for name in names:
-                if name in found:
-                    module, leaf = owners[found[name]]
-                    value: Tensor = file.get_tensor(name).to(device, dtype)
-                    module.register_parameter(leaf, nn.Parameter(value, requires_grad=False))
+    model, source = _checked(folder, spec or read_spec(folder))
+    place(model, source, device, dtype)
     return model.eval()
 
 
 def check_checkpoint(folder: Path) -> VLSpec:
     """Raise as `load_checkpoint` would for names, shapes and headers; reads no tensor."""
     spec = read_spec(folder)
-    with torch.device("meta"):
-        model = VLModel(spec)
-    _checked(model, _files(folder), folder)
+    _checked(folder, spec)
     return spec
 
 
-def _owners(model: VLModel) -> dict[str, tuple[nn.Module, str]]:
-    """The module and the attribute of each weight, by its name."""
-    return {
-        f"{prefix}.{leaf}": (module, leaf)
-        for prefix, module in model.named_modules()
-        for leaf, _ in module.named_parameters(recurse=False)
-    }
+def _checked(folder: Path, spec: VLSpec) -> tuple[VLModel, Source]:
+    """An empty model and what it is to be filled from.
+
+    Raises:
+        FileNotFoundError, WeightsError: see `load_checkpoint`.
+    """
+    with torch.device("meta"):
+        model = VLModel(spec)
+
+    def named(name: str) -> str | None:
+        ours = canonical(name)
+        # A tied head is the embedding, and frequencies follow from the spec.
+        follows = ours.endswith("inv_freq") or (ours == "lm_head.weight" and spec.text.tied)
+        return None if follows else ours
+
+    source = open_source(folder, named=named)
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    told = differences(expected, source.shapes)
+    if told:
+        raise WeightsError(
+            f"{folder} does not fit {spec.name}: {told}. "
+            "The files may be of another size or not complete."
+        )
+    return model, source
 
 
 def canonical(name: str) -> str:
@@ -204,74 +203,6 @@ def canonical(name: str) -> str:
         if name.startswith(new):
             return old + name[len(new) :]
     return name
-
-
-def _files(folder: Path) -> dict[Path, list[str]]:
-    """Names of the tensors of each file, in the order of the files."""
-    index = folder / INDEX
-    if index.is_file():
-        shards = sorted(set(_json(index).get("weight_map", {}).values()))
-        if not shards:
-            raise WeightsError(f"{index}: lists no files")
-        if any(Path(shard).name != shard for shard in shards):
-            raise WeightsError(f"{index}: lists files outside of the folder")
-        paths = [folder / shard for shard in shards]
-    else:
-        paths = [folder / SINGLE]
-    lacking = [path.name for path in paths if not path.is_file()]
-    if lacking:
-        raise FileNotFoundError(
-            f"{folder}: {_some(lacking)} not there; fetch all safetensors files of the model"
-        )
-    out: dict[Path, list[str]] = {}
-    for path in paths:
-        with _opened(path, "cpu") as file:
-            out[path] = list(file.keys())
-    return out
-
-
-def _checked(model: VLModel, files: Mapping[Path, list[str]], folder: Path) -> dict[str, str]:
-    """Each name of the files -> our name, for what the model takes.
-
-    Raises:
-        WeightsError: names or shapes differ.
-    """
-    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    found: dict[str, str] = {}
-    shapes: dict[str, tuple[int, ...]] = {}
-    for path, names in files.items():
-        with _opened(path, "cpu") as file:
-            for name in names:
-                ours = canonical(name)
-                # A tied head is the embedding, and frequencies follow from the spec.
-                if ours.endswith("inv_freq") or (ours == "lm_head.weight" and model.spec.text.tied):
-                    continue
-                found[name], shapes[ours] = ours, tuple(file.get_slice(name).get_shape())
-    faults = {
-        "missing": [name for name in expected if name not in shapes],
-        "unknown": [name for name, ours in found.items() if ours not in expected],
-        "wrong shape": [
-            f"{name} is {shapes[name]}, expected {shape}"
-            for name, shape in expected.items()
-            if shapes.get(name, shape) != shape
-        ],
-    }
-    told = [f"{kind}: {_some(names)}" for kind, names in faults.items() if names]
-    if told:
-        raise WeightsError(
-            f"{folder} does not fit {model.spec.name}: {'; '.join(told)}. "
-            "The files may be of another size or not complete."
-        )
-    return found
-
-
-def _opened(path: Path, device: str) -> Any:
-    try:
-        return safe_open(str(path), framework="pt", device=device)
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"{path}: cannot be read ({error}); it may be damaged, please fetch it again"
-        ) from error
 
 
 def _json(path: Path, missing: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -286,8 +217,3 @@ def _json(path: Path, missing: dict[str, Any] | None = None) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise WeightsError(f"{path}: holds no fields")
     return content
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

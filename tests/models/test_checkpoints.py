@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-from millrace.models.checkpoints import check_causal_wan, load_causal_wan, place
+from millrace.models.checkpoints import check_causal_wan, load_causal_wan
 from millrace.models.dit import CausalDiT
 from millrace.models.loaders import WeightsError
+from millrace.models.sources import place
 from millrace.models.specs import WAN_1_3B, WAN_14B, DiTSpec
 from safetensors.torch import save_file
 from torch import Tensor

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from millrace.kernels.prepared import stays_plain
 from millrace.models.loaders import WeightsError
 from millrace.models.vl.checkpoint import (
-    INDEX,
-    SINGLE,
     canonical,
     fetch,
     load_checkpoint,
@@ -22,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from vl_oracle import oracle_config, pair, randomize, small_spec
 
 SPEC = small_spec()
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 Rename = Callable[[str], str]
 
 
@@ -86,6 +86,7 @@ def test_all_layouts_are_read(tmp_path: Path, rename: Rename, shards: int, tied:
     for name, value in loaded.state_dict().items():
         assert torch.equal(value, model.state_dict()[name]), name
     assert all(not parameter.requires_grad for parameter in loaded.parameters())
+    assert all(stays_plain(parameter) for parameter in loaded.parameters())
     half = load_checkpoint(tmp_path, "cpu", torch.bfloat16)
     assert {parameter.dtype for parameter in half.parameters()} == {torch.bfloat16}
 
@@ -109,6 +110,10 @@ def test_names_of_all_releases_are_one() -> None:
     [
         (lambda w: w.pop("model.layers.1.mlp.up_proj.weight"), "missing: .*layers.1.mlp.up_proj"),
         (lambda w: w.update({"model.layers.9.x": torch.zeros(1)}), "unknown: model.layers.9.x"),
+        (
+            lambda w: w.update({"model.language_model.norm.weight": torch.zeros(1)}),
+            "model.norm.weight are both|model.language_model.norm.weight are both",
+        ),
         (lambda w: w.update({"lm_head.weight": torch.zeros(2, 3)}), r"lm_head.weight is \(2, 3\)"),
     ],
 )
@@ -128,7 +133,7 @@ def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="config.json"):
         read_spec(tmp_path)
     config_file(tmp_path, flat=False)
-    with pytest.raises(FileNotFoundError, match=SINGLE):
+    with pytest.raises(FileNotFoundError, match="no weights .*there; pull the model"):
         load_checkpoint(tmp_path, "cpu", torch.float32)
     write(tmp_path, made(), first_release, shards=3)
     shard = tmp_path / "model-00002.safetensors"
