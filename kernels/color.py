@@ -1,12 +1,14 @@
 """I420 pictures, as codecs and cameras hold them, to RGB tensors and back.
 
 BT.601, limited range (Y 16..235, U and V 16..240), the convention of WebRTC. Chroma stands for
-2x2 pixels: repeated on the way in, averaged on the way out.
+2x2 pixels: repeated on the way in, averaged on the way out. Either way can resize, as a triangle
+filter that is as wide as a pixel of the coarser grid: bilinear upwards, without aliasing downwards.
 """
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as functional
 from torch import Tensor
 
 from .dispatch import choose, implementation, reference
@@ -19,11 +21,20 @@ _FROM_V = 2 * (1 - RED)
 _FROM_U = 2 * (1 - BLUE)
 
 
-def i420_to_rgb(picture: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+Size = tuple[int, int]
+"""Height and width."""
+
+
+def i420_to_rgb(
+    picture: Tensor, dtype: torch.dtype = torch.float32, size: Size | None = None
+) -> Tensor:
     """uint8 [B, H * 3 / 2, W] with H and W even -> [B, 3, H, W] in 0..1.
 
+    Args:
+        size: height and width of what comes out; None for the picture's own.
+
     Raises:
-        ValueError: not the layout of an I420 picture.
+        ValueError: not the layout of an I420 picture, or no size.
     """
     rows, width = picture.shape[-2:]
     if picture.dim() != 3 or picture.dtype != torch.uint8 or rows % 3 or width % 2:
@@ -31,7 +42,11 @@ def i420_to_rgb(picture: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
             f"{picture.dtype} {tuple(picture.shape)} is no I420 batch: uint8 [B, H * 3 / 2, W] "
             "with even height and width"
         )
-    return choose("i420_to_rgb", picture.device.type)(picture, dtype)
+    if size is None or size == (rows * 2 // 3, width):
+        return choose("i420_to_rgb", picture.device.type)(picture, dtype)
+    if min(size) < 1:
+        raise ValueError(f"size is {size}; both sides must be positive")
+    return choose("i420_to_rgb_sized", picture.device.type)(picture, size, dtype)
 
 
 def _planes(picture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -73,15 +88,39 @@ def _i420_to_rgb_cpu(picture: Tensor, dtype: torch.dtype) -> Tensor:
     return (y + wide).clamp_(0, 1).view(batch, 3, height, width).to(dtype)
 
 
-def rgb_to_i420(picture: Tensor) -> Tensor:
+def resized(picture: Tensor, size: Size) -> Tensor:
+    """[B, 3, H, W] in another size, float32."""
+    return functional.interpolate(picture.float(), size=size, mode="bilinear", antialias=True)
+
+
+@reference("i420_to_rgb_sized")
+def i420_to_rgb_sized_reference(picture: Tensor, size: Size, dtype: torch.dtype) -> Tensor:
+    return resized(i420_to_rgb_reference(picture, torch.float32), size).to(dtype)
+
+
+@implementation("i420_to_rgb_sized", "cpu")
+def _i420_to_rgb_sized_cpu(picture: Tensor, size: Size, dtype: torch.dtype) -> Tensor:
+    return resized(_i420_to_rgb_cpu(picture, torch.float32), size).to(dtype)
+
+
+def rgb_to_i420(picture: Tensor, size: Size | None = None) -> Tensor:
     """[B, 3, H, W] in 0..1 (beyond is clipped) with H and W even -> uint8 [B, H * 3 / 2, W].
 
+    Args:
+        size: even height and width of what comes out; None for the picture's own.
+
     Raises:
-        ValueError: not three channels of even size.
+        ValueError: not three channels, or no even size.
     """
-    if picture.dim() != 4 or picture.shape[1] != 3 or picture.shape[2] % 2 or picture.shape[3] % 2:
-        raise ValueError(f"{tuple(picture.shape)} is no [B, 3, H, W] with even height and width")
-    return choose("rgb_to_i420", picture.device.type)(picture)
+    whole = picture.dim() == 4 and picture.shape[1] == 3
+    height, width = size or tuple(picture.shape[-2:])
+    if not whole or height % 2 or width % 2 or min(height, width) < 1:
+        asked = "" if size is None else f" for a size of {size}"
+        given = tuple(picture.shape)
+        raise ValueError(f"{given} is no [B, 3, H, W] with even height and width{asked}")
+    if (height, width) == tuple(picture.shape[-2:]):
+        return choose("rgb_to_i420", picture.device.type)(picture)
+    return choose("rgb_to_i420_sized", picture.device.type)(picture, (height, width))
 
 
 @reference("rgb_to_i420")
@@ -115,3 +154,13 @@ def _rgb_to_i420_cpu(picture: Tensor) -> Tensor:
         tone = small[:, channel].sub(grey).mul_(255 * CHROMA / share).add_(128)
         plane.copy_(tone.round_())
     return out
+
+
+@reference("rgb_to_i420_sized")
+def rgb_to_i420_sized_reference(picture: Tensor, size: Size) -> Tensor:
+    return rgb_to_i420_reference(resized(picture, size))
+
+
+@implementation("rgb_to_i420_sized", "cpu")
+def _rgb_to_i420_sized_cpu(picture: Tensor, size: Size) -> Tensor:
+    return _rgb_to_i420_cpu(resized(picture, size))

@@ -159,10 +159,10 @@ def _backend(backend: SDPBackend) -> Attend:
         rows: Tensor | None,
         full: bool = False,
     ) -> Tensor:
-        keys, values = dense(key, value, turn, rows)
-        heads_first = (part.transpose(1, 2) for part in (query, keys, values))
+        seen = dense(key, value, turn, rows)
+        asked, keys, values = (part.transpose(1, 2) for part in (query, *seen))
         with sdpa_kernel(backend):
-            return functional.scaled_dot_product_attention(*heads_first).transpose(1, 2)
+            return functional.scaled_dot_product_attention(asked, keys, values).transpose(1, 2)
 
     return run
 

@@ -84,3 +84,25 @@ def test_wrong_layouts_are_refused(picture: Tensor) -> None:
 def test_odd_pictures_are_refused() -> None:
     with pytest.raises(ValueError, match="even height and width"):
         rgb_to_i420(torch.zeros(1, 3, 4, 5))
+
+
+def test_sizes_of_what_comes_out() -> None:
+    """A flat picture stays itself; half the size is the mean of pixels where they are smooth."""
+    grey = torch.full((1, 3, 8, 12), 0.4)
+    planes = rgb_to_i420(grey, (4, 6))
+    assert planes.shape == (1, 6, 6) and torch.equal(planes, rgb_to_i420(grey[..., :4, :6]))
+    assert torch.equal(rgb_to_i420(grey, (8, 12)), rgb_to_i420(grey))
+    back = i420_to_rgb(planes, torch.float32, (5, 9))
+    assert back.shape == (1, 3, 5, 9)
+    torch.testing.assert_close(back, i420_to_rgb(planes)[..., :1, :1].expand_as(back))
+    ramp = torch.linspace(0, 1, 12).expand(1, 3, 8, 12)
+    inner = i420_to_rgb(rgb_to_i420(ramp), torch.float32, (4, 6))[0, 0, 1, 1:-1]
+    pairs = ramp[0, 0, 0].view(6, 2).mean(1)[1:-1]
+    assert (inner - pairs).abs().max() < 2 / 255
+
+
+def test_sizes_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ValueError, match="even height and width for a size of .5, 6."):
+        rgb_to_i420(torch.zeros(1, 3, 4, 6), (5, 6))
+    with pytest.raises(ValueError, match="size is .0, 4."):
+        i420_to_rgb(torch.zeros(1, 6, 4, dtype=torch.uint8), torch.float32, (0, 4))

@@ -28,6 +28,8 @@ def test_kernels_compile_for_hopper(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     for told in (
+        "color.i420_to_rgb: to_rgb_kernel",
+        "color.rgb_to_i420_sized: to_i420_kernel",
         "norm.modulated_layer_norm: _norm_kernel",
         "ring_attention.ring_attention_tiles: tiles_kernel",
         "ring_attention.ring_attention_split: merge_kernel",
