@@ -3,7 +3,8 @@
 from .attention import attention, ring_attention
 from .color import i420_to_rgb, rgb_to_i420
 from .conv import ConvActivation, conv2d
-from .flow import flow_step
+from .flow import flow_step, flow_step_noised
+from .fp8 import Fp8Weight, fp8_linear
 from .linear import LinearActivation, linear
 from .merge import attention_part, merge_attention
 from .noise import gaussian_noise
@@ -25,6 +26,7 @@ from .shuffle import pixel_shuffle, pixel_unshuffle
 
 __all__ = [
     "ConvActivation",
+    "Fp8Weight",
     "LinearActivation",
     "angles",
     "attention",
@@ -33,6 +35,8 @@ __all__ = [
     "conv2d",
     "dequantise",
     "flow_step",
+    "flow_step_noised",
+    "fp8_linear",
     "gated_residual",
     "gated_residual_norm",
     "gaussian_noise",

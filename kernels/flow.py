@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from .dispatch import choose, reference
+from .noise import gaussian_noise
 
 
 def flow_step(
@@ -32,3 +33,36 @@ def flow_step_reference(
     )
     clean = x - now * flow
     return clean, clean.lerp(noise, later)
+
+
+def flow_step_noised(
+    x: Tensor,
+    flow: Tensor,
+    sigma: Tensor,
+    next_sigma: Tensor,
+    seeds: Tensor,
+    chunks: Tensor,
+    steps: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """`flow_step` with the `gaussian_noise` of each row, made where it is used.
+
+    Args:
+        x, flow, sigma, next_sigma: see `flow_step`.
+        seeds, chunks, steps: int64 [rows], see `gaussian_noise`.
+    """
+    function = choose("flow_step_noised", x.device.type)
+    return function(x, flow, sigma, next_sigma, seeds, chunks, steps)
+
+
+@reference("flow_step_noised")
+def flow_step_noised_reference(
+    x: Tensor,
+    flow: Tensor,
+    sigma: Tensor,
+    next_sigma: Tensor,
+    seeds: Tensor,
+    chunks: Tensor,
+    steps: Tensor,
+) -> tuple[Tensor, Tensor]:
+    noise = gaussian_noise(seeds, chunks, steps, x.shape[1:], x.device, x.dtype)
+    return flow_step(x, flow, sigma, next_sigma, noise)

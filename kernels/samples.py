@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .dispatch import TABLE
+from .quantise import quantise
 from .rope import axis_pairs, turns
 
 PARTS = 4
@@ -209,6 +210,14 @@ def _linear(work: Work, draw: Draw) -> Iterator[Any]:
     yield "mlp out, residual", last, 2 * count * dim * inner, None
 
 
+@samples("fp8_linear")
+def _fp8_linear(work: Work, draw: Draw) -> Iterator[Any]:
+    count, dim, inner = work.rows * work.frames * work.tokens, work.dim, work.inner
+    codes, scale = quantise(draw.weight(inner, dim), torch.float8_e4m3fn)
+    arguments = (_chunk(work, draw), codes, scale, draw(inner))
+    yield "mlp in", arguments, 2 * count * dim * inner, None
+
+
 def _projections(work: Work, draw: Draw) -> tuple[Any, ...]:
     dim = work.dim
     weight = tuple(draw.weight(dim, dim) for _ in range(3))
@@ -325,6 +334,25 @@ def _i420_to_rgb(work: Work, draw: Draw) -> Iterator[Any]:
     yield "a picture", (codes, work.dtype), 0, None
 
 
+def _other_size(work: Work) -> tuple[int, int]:
+    """What a camera sends is often twice as tall and wide as what is drawn."""
+    height, width = work.picture
+    return 2 * height, 2 * width
+
+
+@samples("i420_to_rgb_sized")
+def _i420_to_rgb_sized(work: Work, draw: Draw) -> Iterator[Any]:
+    height, width = _other_size(work)
+    codes = draw.numbers(256, work.rows, height * 3 // 2, width, dtype=torch.uint8)
+    yield "half the sides", (codes, work.picture, work.dtype), 0, None
+
+
+@samples("rgb_to_i420_sized")
+def _rgb_to_i420_sized(work: Work, draw: Draw) -> Iterator[Any]:
+    picture = draw(work.rows, 3, *work.picture) / 4 + 0.5
+    yield "twice the sides", (picture, _other_size(work)), 0, None
+
+
 @samples("rgb_to_i420")
 def _rgb_to_i420(work: Work, draw: Draw) -> Iterator[Any]:
     yield "a picture", (draw(work.rows, 3, *work.picture) / 4 + 0.5,), 0, None
@@ -346,3 +374,11 @@ def _flow_step(work: Work, draw: Draw) -> Iterator[Any]:
     x, flow, noise = (_latents(work, draw) for _ in range(3))
     levels = (torch.full((work.rows,), level, device=work.device) for level in (0.7, 0.4))
     yield "a chunk", (x, flow, *levels, noise), 0, None
+
+
+@samples("flow_step_noised")
+def _flow_step_noised(work: Work, draw: Draw) -> Iterator[Any]:
+    sigma = torch.full((work.rows,), 0.7, dtype=torch.float64, device=work.device)
+    three = (draw.numbers(1 << 30, work.rows) for _ in range(3))
+    both = _latents(work, draw), _latents(work, draw)
+    yield "a chunk", (*both, sigma, sigma / 2, *three), 0, None

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from millrace.kernels import turns
 from millrace.kernels.dispatch import TABLE, choose, explain
+from millrace.kernels.quantise import quantise
 from torch import Tensor
 
 Draw = Callable[..., Tensor]
@@ -109,6 +110,11 @@ def prompt_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[A
     return given[0], given[1], layers[0], draw(8), 1e-6, key, value, layers[1]
 
 
+def fp8_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
+    codes, scale = quantise(draw(6, dim), torch.float8_e4m3fn)
+    return draw(rows, tokens, dim), codes, scale, draw(6) if rows % 2 else None
+
+
 def shuffle_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
     return draw(rows, 16, 4 * tokens, 4 * dim), (2, 4)[tokens % 2]
 
@@ -146,10 +152,17 @@ def flow_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any
     return x, flow, draw(rows), draw(rows), noise
 
 
+def noised_flow_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
+    words = noise_arguments(draw, rows, tokens, dim)[:3]
+    return *flow_arguments(draw, rows, tokens, dim)[:4], *words
+
+
 ARGUMENTS: dict[str, Callable[[Draw, int, int, int], Sequence[Any]]] = {
     "attention": attention_arguments,
     "conv2d": conv_arguments,
     "flow_step": flow_arguments,
+    "flow_step_noised": noised_flow_arguments,
+    "fp8_linear": fp8_arguments,
     "gated_residual": gate_arguments,
     "gated_residual_norm": gated_norm_arguments,
     "gaussian_noise": noise_arguments,

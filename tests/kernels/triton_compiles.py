@@ -38,6 +38,7 @@ def calls() -> Iterator[tuple[str, str, tuple[object, ...]]]:
         yield "norm", name, (x, x, part, part, part, 1e-6)
     yield "norm", "gated_residual_norm", (x, x, part, empty(1536), empty(1536), 1e-6, False)
     yield from into_ring()
+    yield from noisy()
     for call in ring_calls():
         for name in ("ring_attention_tiles", "ring_attention_split"):
             yield "ring_attention", name, call
@@ -59,6 +60,13 @@ def ring_calls() -> Iterator[tuple[object, ...]]:
     yield empty(2, 1560, 12, 128), key, key, torch.ones(2, 9, dtype=torch.bool), turn, rows
     key = empty(1, 5, 77, 1, 48)
     yield empty(1, 154, 1, 48), key, key, torch.ones(1, 5, dtype=torch.bool), None, None
+
+
+def noisy() -> Iterator[tuple[str, str, tuple[object, ...]]]:
+    words = [torch.zeros(2, dtype=torch.int64)] * 3
+    yield "noise", "gaussian_noise", (*words, 99_840)
+    x, sigma = empty(2, 3, 16, 60, 104), torch.ones(2, 3, dtype=torch.float64)
+    yield "noise", "flow_step_noised", (x, x, sigma, sigma, *words)
 
 
 def into_ring() -> Iterator[tuple[str, str, tuple[object, ...]]]:
