@@ -1,4 +1,4 @@
-"""The released causal Wan 2.1 models; the shared files of both sizes are the same, byte for byte."""
+"""The released causal Wan 2.1 models. Both sizes come with the same shared files."""
 
 from __future__ import annotations
 
