@@ -20,7 +20,7 @@ def signature(arguments: Sequence[Any]) -> tuple[Any, ...]:
 
 def _told_apart(argument: Any) -> Any:
     if isinstance(argument, Tensor):
-        return argument.shape, argument.stride(), argument.dtype
+        return argument.shape, argument.stride(), argument.dtype, special(argument)
     if isinstance(argument, tuple | list):
         return signature(argument)
     return None if isinstance(argument, float) else argument
@@ -39,12 +39,18 @@ def _described(argument: Any) -> str:
     if isinstance(argument, Tensor):
         sides = ",".join(str(rounded(side)) for side in argument.shape)
         layout = "" if argument.is_contiguous() else " strided"
-        return f"{type_name(argument.dtype)}[{sides}]{layout}"
+        return f"{special(argument)}{type_name(argument.dtype)}[{sides}]{layout}"
     if isinstance(argument, tuple | list):
         return f"({bucket(argument)})"
     if isinstance(argument, bool) or not isinstance(argument, int):
         return "-" if argument is None else type_name(argument)
     return str(rounded(argument))
+
+
+def special(tensor: Tensor) -> str:
+    """ "" of a plain tensor; of one that computes in its own way, as `Fp8Weight`, its class."""
+    kind = type(tensor)
+    return "" if kind is Tensor or kind is torch.nn.Parameter else f"{kind.__name__} "
 
 
 def type_name(value: Any) -> str:
@@ -83,9 +89,10 @@ def tensors(arguments: Any) -> Iterator[Tensor]:
 def copied(tensor: Tensor) -> Tensor:
     """A tensor of its own with the same strides, so that what fits one fits the other.
 
-    One that lies several times in the same place (`expand`) cannot be written; it is kept.
+    What cannot be written is kept: one that lies several times in the same place (`expand`), and
+    one that computes in its own way.
     """
-    if 0 in tensor.stride() and tensor.numel() > 1:
+    if special(tensor) or (0 in tensor.stride() and tensor.numel() > 1):
         return tensor
     own = torch.empty_strided(
         tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device
@@ -96,4 +103,4 @@ def copied(tensor: Tensor) -> Tensor:
 def widened(tensor: Tensor) -> Tensor:
     """Half precision as float32; everything else copied. Quantised values keep their type, as it
     decides what the operation means."""
-    return tensor.float() if tensor.dtype in HALVES else copied(tensor)
+    return tensor.float() if tensor.dtype in HALVES and not special(tensor) else copied(tensor)

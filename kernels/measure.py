@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from .calls import copied, each, tensors, type_name, widened
+from .calls import copied, each, special, tensors, type_name, widened
 from .operation import Candidate
 
 _log = logging.getLogger(__name__)
@@ -161,7 +161,7 @@ def _outcome(run: Callable[..., Any], arguments: Sequence[Any]) -> list[Tensor]:
     """What a call returns, and its arguments afterwards: operations may write in place."""
     with torch.no_grad():
         returned = run(*arguments)
-    return [*tensors(returned), *tensors(arguments)]
+    return [*tensors(returned), *(tensor for tensor in tensors(arguments) if not special(tensor))]
 
 
 def tolerance(dtype: torch.dtype) -> float:

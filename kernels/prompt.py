@@ -71,7 +71,8 @@ def _prompt_attention_folded(
     """
     rows, texts, heads, size = key.shape
     width = heads * size
-    if not fuses(x, query[0]) or 2 * heads * texts > width:
+    fused = fuses(x, query[0]) and fuses(x, out[0])
+    if not fused or 2 * heads * texts > width:
         return prompt_attention_reference(x, residual, query, norm, eps, key, value, out)
     asked = linear(x, *query).view(rows, -1, width)
     length = torch.linalg.vector_norm(asked, dim=-1, dtype=torch.float32)

@@ -192,14 +192,15 @@ def _number(value: Any) -> Any:
 
 
 def _entry(told: Mapping[str, Any]) -> Entry:
-    results = tuple(
-        Result(**{name: math.nan if value is None else value for name, value in one.items()})
-        for one in told["results"]
-    )
+    results = tuple(Result(**_fields(one)) for one in told["results"])
     ways, chosen = tuple(map(str, told["ways"])), str(told["chosen"])
     if chosen not in ways:
         raise ValueError(f"{chosen} is none of {', '.join(ways)}")
     return Entry(ways, Verdict(chosen, str(told["reason"]), results))
+
+
+def _fields(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: math.nan if value is None else value for name, value in told.items()}
 
 
 def _read(file: Path) -> tuple[dict[str, Any], str]:
