@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import cli_bench, cli_captions, cli_config, cli_generate
+from . import cli_bench, cli_captions, cli_config, cli_generate, cli_kernels
 from . import cli_options as options
 from .errors import CommandError
 
@@ -33,7 +33,10 @@ models = typer.Typer(
     help="The models that this version knows.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(models, name="models")
-app.command(name="bench")(cli_bench.bench)
+bench = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+bench.callback()(cli_bench.bench)
+bench.command(name="kernels")(cli_kernels.kernels)
+app.add_typer(bench, name="bench")
 app.command(name="generate")(cli_generate.generate)
 app.command(name="caption")(cli_captions.caption)
 app.command(name="ask")(cli_captions.ask)
