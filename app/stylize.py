@@ -103,8 +103,12 @@ class Work:
         )
         info = built.info.pipeline
         try:
+            typed = control_values.read(info.controls, job.texts)
+            # Of a model that draws from words too, it is the file that is to be drawn from.
+            several = len(info.draws_from) > 1 and "video" in info.draws_from
+            mode = {"mode": "video-to-video"} if several else {}
             self._controls = Controls.defaults(info.controls).changed(
-                info.controls, dict(job.controls) | control_values.read(info.controls, job.texts)
+                info.controls, mode | dict(job.controls) | typed
             )
             self._geometry: Geometry = geometry.plan(
                 video.size,
@@ -249,6 +253,9 @@ def understood(said: Mapping[str, Any]) -> list[str]:
     if said.get("understood"):
         parts = ", ".join(f"{name} {share:.0%}" for name, share in said["understood"])
         found.append(f"prompt understood as {parts}")
+    if said.get("look"):
+        parts = ", ".join(f"{name} {share:.0%}" for name, share in said["look"])
+        found.append(f"then drawn as {parts}")
     if said.get("unknown"):
         found.append(f"words it does not know: {', '.join(said['unknown'])}")
     return found

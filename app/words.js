@@ -92,6 +92,7 @@ export const soundText = {
 
 // Other things that pipelines say of a prompt, in words; what is not named here is shown as it is.
 const ofPrompt = {
+  look: (look) => `Then drawn as ${mixture(look)}.`,
   prompt_waits: () => 'The new prompt is being read.',
   prompt_share: (share) => `The new prompt takes over: ${Math.round(share * 100)} %.`,
   prompt_cut: (note) => `Not all of it is used: ${note}.`,
@@ -102,10 +103,7 @@ export function understanding({ understood, unknown = [], ...rest }) {
   const part = (tag, words) => Object.assign(document.createElement(tag), { textContent: words });
   const nodes = [];
   if (Array.isArray(understood)) {
-    const names = understood.map(([name, weight]) =>
-      understood.length > 1 ? `${name} ${Math.round(weight * 100)} %` : name,
-    );
-    if (names.length) nodes.push('Understood as ', part('b', names.join(' + ')), '.');
+    if (understood.length) nodes.push('Understood as ', part('b', mixture(understood)), '.');
   }
   if (unknown.length) nodes.push(part('i', ` Not understood: ${unknown.join(', ')}.`));
   const more = Object.entries(rest).filter(([name]) => !(name in ofPrompt));
@@ -114,6 +112,12 @@ export function understanding({ understood, unknown = [], ...rest }) {
   }
   if (more.length) nodes.push(` ${more.map(([name, value]) => `${name}: ${value}`).join(', ')}`);
   return nodes;
+}
+
+// [[name, weight], ...] in words.
+function mixture(parts) {
+  const one = ([name, weight]) => (parts.length > 1 ? `${name} ${Math.round(weight * 100)} %` : name);
+  return parts.map(one).join(' + ');
 }
 
 export const captionText = {

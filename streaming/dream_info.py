@@ -20,7 +20,7 @@ FPS = 12.0 * HOLD
 STEPS = 2
 """Denoising steps at each of the four places of the buffer."""
 MOST_STEPS = 16
-TEXT = "text-to-video"
+TEXT, VIDEO = "text-to-video", "video-to-video"
 AT_ONCE, NEW_CHUNKS = "at once", "new pictures"
 
 PRESETS = (
@@ -36,11 +36,50 @@ PRESETS = (
     Preset("Waterfall", {"prompt": "waterfall"}),
     Preset("Fireflies", {"prompt": "fireflies in a dark forest"}),
     Preset("Stars", {"prompt": "flying through stars"}),
+    Preset("Painted sea", {"prompt": "waves at sunset, oil painting"}),
+    Preset("Drawn hills", {"prompt": "mountains by day, pencil sketch"}),
+    Preset("Neon rain", {"prompt": "rain at night, neon lights"}),
 )
 
 CONTROLS = (
-    Control("prompt", "Prompt", "text", "waves at sunset", help="What is to be seen"),
-    Control("mode", "From", "choice", TEXT, choices=(TEXT,), help="What is drawn from"),
+    Control(
+        "prompt",
+        "Prompt",
+        "text",
+        "waves at sunset",
+        help="What is to be seen; a look may follow after a comma: waves at sunset, oil painting",
+    ),
+    Control("mode", "From", "choice", TEXT, choices=(TEXT, VIDEO), help="What is drawn from"),
+    Control(
+        "guidance",
+        "Guidance",
+        "float",
+        1.0,
+        1.0,
+        4.0,
+        0.25,
+        help="How strictly the words are followed; above 1 each picture costs twice as much",
+    ),
+    Control(
+        "look",
+        "Look",
+        "float",
+        1.0,
+        0.0,
+        1.0,
+        0.05,
+        help="How much of the look after the comma; it is a second pass over each picture",
+    ),
+    Control(
+        "strength",
+        "Strength",
+        "float",
+        0.75,
+        0.25,
+        0.75,
+        0.25,
+        help="With a live picture: how much is drawn anew. Each quarter comes out a chunk later",
+    ),
     Control("seed", "Seed", "int", 0, 0, 2**31 - 1, 1, help="Which noise the video grows from"),
     Control(
         "transition",
@@ -87,7 +126,7 @@ def dream_info(random: bool) -> PipelineInfo:
         size_multiple=2,
         max_side=1024,
         efforts=EFFORTS,
-        draws_from=("text",),
+        draws_from=("text", "video"),
         fps=FPS,
     )
 
@@ -101,3 +140,8 @@ def drawn_size(size: tuple[int, int]) -> tuple[int, int]:
         return min(-(-given * SHORT // (short * DRAWN)) * DRAWN, 4 * SHORT)
 
     return side(size[0]), side(size[1])
+
+
+def places_of(strength: float) -> int:
+    """Places of the buffer, of four, that a live picture moves through."""
+    return min(3, max(1, round(4 * strength)))

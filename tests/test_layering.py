@@ -53,6 +53,7 @@ USES_TORCH = {
     "sd_build",
     "sd_room",
     "stopwatch",
+    "streams",
     "tiny",
     "transfer",
     "publish",

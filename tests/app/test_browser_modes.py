@@ -9,6 +9,7 @@ from io import BytesIO
 from typing import Any
 
 import pytest
+from millrace.app.settings import ServerSettings
 from millrace.streaming.config import Options
 from millrace.streaming.supervisor import WorkerHost
 from PIL import Image
@@ -152,4 +153,44 @@ def test_of_a_model_for_words_alone_no_camera_is_asked_for(browser: Any) -> None
         viewer.shows("millrace.running && millrace.source.label === 'Words alone'")
         greyed = "[...millrace.find('kind').options].filter((o) => o.disabled).length"
         assert viewer.ask(greyed) == viewer.ask("millrace.find('kind').options.length") - 1
+        assert viewer.problems == []
+
+
+@pytest.fixture(scope="module")
+def dreams() -> Iterator[Site]:
+    """The embedded text-to-video model; random weights, whether it has others or not."""
+    options = Options(
+        "tiny-dream",
+        device="cpu",
+        dtype="float32",
+        threads=1,
+        width=64,
+        height=64,
+        settings={"random_weights": True, "steps": 1},
+    )
+    with serving(WorkerHost(options), ServerSettings(port=0, width=64, height=64)) as site:
+        yield site
+
+
+def test_words_become_moving_pictures_and_the_page_says_what_it_read(
+    browser: Any, dreams: Site
+) -> None:
+    with closing(Viewer(browser, dreams)) as viewer:
+        viewer.open()
+        page = viewer.page
+        assert viewer.ask("millrace.find('kind').value") == "blank"
+        assert viewer.ask(PRESSED) == "text-to-video"
+        page.click("[data-act=start]")
+        viewer.shows("millrace.find('out').videoWidth > 0")
+        viewer.ask("rig.colour = JSON.stringify(rig.returned(8))")
+        viewer.shows("JSON.stringify(rig.returned(8)) !== rig.colour")
+        understood = "document.querySelector('.mr-understood').textContent"
+        viewer.shows(f"{understood} === 'Understood as waves sunset.'")
+        page.get_by_label("Prompt").fill("falling snow with a zebra, pencil sketch")
+        viewer.shows("millrace.asked > 0 && millrace.applied >= millrace.asked")
+        assert viewer.ask(understood) == (
+            "Understood as falling snow. Not understood: zebra. Then drawn as sketch."
+        )
+        page.get_by_role("button", name="Neon rain").click()
+        viewer.shows(f"{understood} === 'Understood as rain night. Then drawn as neon.'")
         assert viewer.problems == []

@@ -2,69 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from fakes import make_frame
-from millrace.models.autoencoder import PatchAutoencoder
-from millrace.models.scene import TINY_SCENE, WEIGHTS, SceneModel, save_scene, vocabulary_of
-from millrace.models.specs import TINY_AUTOENCODER, ConvStemSpec
+from millrace.models.scene import WEIGHTS, save_scene
 from millrace.streaming import offline
 from millrace.streaming.config import ConfigError
-from millrace.streaming.controls import Controls
-from millrace.streaming.dream import Dreaming, Stream, build, covering
-from millrace.streaming.dream_info import CONTROLS, HOLD, NEW_CHUNKS, PICTURES, drawn_size
+from millrace.streaming.dream import build
+from millrace.streaming.dream_info import HOLD, NEW_CHUNKS, PICTURES, drawn_size
+from millrace.streaming.dream_pipeline import Dreaming, covering
 from millrace.streaming.host import Event
-from millrace.streaming.pipeline import PipelineContext, Portable, Result, StreamConfig, Work
+from millrace.streaming.pipeline import PipelineContext, Portable, StreamConfig, Work
 from millrace.streaming.registry import build_pipeline
 
-SIZE = StreamConfig(128, 128)
-BLANK = torch.zeros(PICTURES * HOLD, 3, 128, 128)
+from .dream_models import BLANK, SIZE, Both, drawn, small_parts, wished, wishes
 
 
 @pytest.fixture(scope="module")
-def parts() -> tuple[SceneModel, PatchAutoencoder]:
-    stem = ConvStemSpec(width=8, stem_blocks=1, head_blocks=1)
-    spec = replace(TINY_SCENE, dim=32, ffn_dim=32, heads=1, layers=1, text_dim=16, stem=stem)
-    torch.manual_seed(0)
-    model = SceneModel(spec, vocabulary_of(("red", "waves", "fire", "snow")))
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.dit.parameters():
-            parameter.normal_(0, 0.8 * max(parameter[0].numel(), 1) ** -0.5, generator=generator)
-    for module in (model, autoencoder := PatchAutoencoder(TINY_AUTOENCODER)):
-        module.double().eval().requires_grad_(False)
-    return model, autoencoder
+def parts() -> Both:
+    return small_parts()
 
 
-def host(parts: tuple[SceneModel, PatchAutoencoder], steps: int = 1) -> Dreaming:
+def host(parts: Both, steps: int = 1) -> Dreaming:
     return Dreaming(*parts, streams=3, steps=steps)
 
 
-def wished(values: Mapping[str, str | int]) -> Controls:
-    return Controls.defaults(CONTROLS).changed(CONTROLS, values)
-
-
-def wishes(resets: int = 0, **values: str | int) -> Controls:
-    return replace(wished(values), resets=resets)
-
-
-def drawn(
-    dreaming: Dreaming, stream: Stream, controls: Controls, count: int, start: int = 0
-) -> list[torch.Tensor]:
-    results: list[Result] = []
-    for index in range(start, start + count):
-        results += dreaming.step([Work(stream, index, BLANK, controls)])
-    assert [result.index for result in results] == list(range(start, start + count))
-    return [result.frames for result in results]
-
-
 def test_each_chunk_of_the_clock_gives_a_chunk_of_pictures(
-    parts: tuple[SceneModel, PatchAutoencoder],
+    parts: Both,
 ) -> None:
     dreaming = host(parts, steps=2)
     stream = dreaming.open(StreamConfig(width=80, height=48))
@@ -75,7 +42,7 @@ def test_each_chunk_of_the_clock_gives_a_chunk_of_pictures(
     assert not torch.equal(frames, again)
 
 
-def test_streams_in_one_batch_equal_each_alone(parts: tuple[SceneModel, PatchAutoencoder]) -> None:
+def test_streams_in_one_batch_equal_each_alone(parts: Both) -> None:
     """Also where their rows do not lie together, and where one begins later."""
     dreaming = host(parts)
     streams = [dreaming.open(SIZE) for _ in range(3)]
@@ -97,7 +64,7 @@ def test_streams_in_one_batch_equal_each_alone(parts: tuple[SceneModel, PatchAut
 
 
 def test_the_seed_decides_and_a_reset_begins_anew(
-    parts: tuple[SceneModel, PatchAutoencoder],
+    parts: Both,
 ) -> None:
     dreaming = host(parts)
     stream = dreaming.open(SIZE)
@@ -109,9 +76,7 @@ def test_the_seed_decides_and_a_reset_begins_anew(
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_a_moved_stream_equals_one_that_stays(
-    parts: tuple[SceneModel, PatchAutoencoder], dtype: torch.dtype
-) -> None:
+def test_a_moved_stream_equals_one_that_stays(parts: Both, dtype: torch.dtype) -> None:
     """Bit for bit, though it moves while one prompt passes into another."""
     model, autoencoder = parts[0].to(dtype), parts[1].to(dtype)
     here, there = (Dreaming(model, autoencoder, streams=3, steps=1) for _ in range(2))
@@ -130,7 +95,7 @@ def test_a_moved_stream_equals_one_that_stays(
         module.double()
 
 
-def test_a_new_prompt_takes_over_step_by_step(parts: tuple[SceneModel, PatchAutoencoder]) -> None:
+def test_a_new_prompt_takes_over_step_by_step(parts: Both) -> None:
     dreaming = host(parts)
     model, stream = parts[0], dreaming.open(SIZE)
     fire, snow = model.context(model.tokens(["fire", "snow"]))
@@ -142,7 +107,7 @@ def test_a_new_prompt_takes_over_step_by_step(parts: tuple[SceneModel, PatchAuto
 
 
 def test_a_new_prompt_can_spare_the_pictures_in_flight(
-    parts: tuple[SceneModel, PatchAutoencoder],
+    parts: Both,
 ) -> None:
     changes: dict[str, dict[str, str | int]] = {
         "never": {},
@@ -160,7 +125,7 @@ def test_a_new_prompt_can_spare_the_pictures_in_flight(
     assert not torch.equal(films["now"][0], films["never"][0])
 
 
-def test_the_viewer_is_told_what_was_heard(parts: tuple[SceneModel, PatchAutoencoder]) -> None:
+def test_the_viewer_is_told_what_was_heard(parts: Both) -> None:
     dreaming = host(parts)
     stream = dreaming.open(SIZE)
     told = []
@@ -171,7 +136,7 @@ def test_the_viewer_is_told_what_was_heard(parts: tuple[SceneModel, PatchAutoenc
     assert told[1] == {"understood": [["any scene", 1.0]], "unknown": ["zebra"]}
 
 
-def test_rooms_are_counted(parts: tuple[SceneModel, PatchAutoencoder]) -> None:
+def test_rooms_are_counted(parts: Both) -> None:
     dreaming = host(parts)
     streams = [dreaming.open(SIZE) for _ in range(3)]
     with pytest.raises(RuntimeError, match="--max-sessions"):
@@ -187,9 +152,7 @@ def test_pictures_cover_what_is_shown(size: tuple[int, int]) -> None:
     assert covering(torch.rand(1, 3, height, width), size).shape == (1, 3, *size)
 
 
-def test_random_weights_are_named_and_missing_ones_too(
-    parts: tuple[SceneModel, PatchAutoencoder], tmp_path: Path
-) -> None:
+def test_random_weights_are_named_and_missing_ones_too(parts: Both, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"models\.training\.dream"):
         build(PipelineContext(options={"weights": tmp_path / "none.safetensors"}))
     random = build_pipeline("tiny-dream", PipelineContext(options={"random_weights": True}))
@@ -202,7 +165,7 @@ def test_random_weights_are_named_and_missing_ones_too(
 
 
 def test_blank_frames_through_the_engine_become_a_video(
-    parts: tuple[SceneModel, PatchAutoencoder],
+    parts: Both,
 ) -> None:
     """A chunk is whole pictures, and the last one is filled up."""
     model, autoencoder = parts[0].float(), parts[1].float()
