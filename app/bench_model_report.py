@@ -30,7 +30,7 @@ def _heading(report: Report) -> list[str]:
     chunk = f"chunks of {report['chunk']} pictures" if report["chunk"] > 1 else "picture by picture"
     most = report["ceiling"]
     energy = report["energy"]
-    told = energy["source"] or f"not measured: {energy['not_measured']}"
+    told = f"not measured: {energy['not_measured']}" if energy["not_measured"] else energy["source"]
     return [
         f"{report['model']} at {width}x{height} on {device}{gpu}, {environment['dtype']}{threads}, "
         f"{report['schedule']} schedule{random}",

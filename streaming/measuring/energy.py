@@ -27,8 +27,8 @@ class Meter(Protocol):
 
     def begin(self) -> None: ...
 
-    def end(self, seconds: float) -> float:
-        """Joules since `begin`, `seconds` ago."""
+    def end(self, seconds: float) -> float | None:
+        """Joules since `begin`, `seconds` ago; None when that was too short to tell."""
         ...
 
 
@@ -129,20 +129,17 @@ class PowerSamples:
     def _read(self, running: subprocess.Popen[str]) -> None:
         assert running.stdout is not None
         for line in running.stdout:
-            self._watts.append(float(line))
+            # Now and then it has none: "[N/A]".
+            if line.strip().replace(".", "", 1).isdecimal():
+                self._watts.append(float(line))
 
-    def end(self, seconds: float) -> float:
-        """See `Meter`.
-
-        Raises:
-            NoMeter: the time was too short for a sample.
-        """
+    def end(self, seconds: float) -> float | None:
         assert self._running is not None and self._reader is not None
         self._running.terminate()
         self._reader.join()
         self._running.wait()
         if not self._watts:
-            raise NoMeter(f"nvidia-smi gave no sample within {seconds:.2f} s; measure for longer")
+            return None
         return sum(self._watts) / len(self._watts) * seconds
 
 

@@ -84,6 +84,8 @@ def measure(
         given = (asked.windows, asked.seconds / asked.windows, ceiling, meter)
         peaks = PeakMemory(device)
         trial = run_trial(contenders, asked.steps, *given, peaks, told)
+    if meter is not None and all(w.joules is None for run in trial.runs for w in run.windows):
+        energy["not_measured"] = "the windows were too short for a sample; measure for longer"
     costs, why = _costs(side, asked)
     return {
         "device_name": _name(device),

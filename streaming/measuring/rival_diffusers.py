@@ -7,10 +7,6 @@ it draws with our noise, so that the pictures should be the same but for roundin
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,10 +20,11 @@ from ...models.sd.specs import SPECS, SDSpec, level_indices, levels
 from ..controls import Controls
 from ..pipeline import Pipeline
 from ..sd import UNetStylizer
-from .rivals import Challenge, Entry, RivalError, version_of
+from .rivals import Challenge, Entry, RivalError, quiet, version_of
 
 MODELS = ("sd-turbo", "sd1.5-lcm")
 PARTS = ("unet", "vae")
+LOGGERS = ("diffusers", "transformers")
 PLAIN = {"cfg": "none", "add_noise": True}
 """Controls that diffusers' loop has no counterpart of, and what they must be."""
 
@@ -87,14 +84,14 @@ class DiffusersLoop:
         self._spec, self._controls = ours.model.spec, controls
         self._device = torch.device(challenge.device)
         self._text = ours.model.prompts.get(controls.text("prompt")).embedding[None]
-        unet, vae = (
-            _network(kind, folder / name, self._device, challenge.dtype)
-            for kind, name in (
-                (diffusers.UNet2DConditionModel, "unet"),
-                (diffusers.AutoencoderTiny, "vae"),
+        with quiet(*LOGGERS):
+            unet, vae = (
+                _network(kind, folder / name, self._device, challenge.dtype)
+                for kind, name in (
+                    (diffusers.UNet2DConditionModel, "unet"),
+                    (diffusers.AutoencoderTiny, "vae"),
+                )
             )
-        )
-        with _quiet():
             self._pipe = diffusers.StableDiffusionImg2ImgPipeline(
                 vae=vae,
                 text_encoder=None,
@@ -115,7 +112,8 @@ class DiffusersLoop:
 
     @torch.inference_mode()
     def draw(self, pictures: Tensor) -> Tensor:
-        with _quiet():
+        # It remarks on timesteps that do not begin at pure noise, which ours never do.
+        with quiet(*LOGGERS):
             shown = self._pipe(
                 prompt_embeds=self._text.expand(len(pictures), -1, -1),
                 image=pictures.to(self._device),
@@ -173,20 +171,6 @@ def _scheduler(diffusers: Any, spec: SDSpec, controls: Controls, device: torch.d
         prediction_type=spec.prediction,
         steps_offset=1,
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without its remarks on timesteps that do not begin at pure noise, which ours never do."""
-    logger = logging.getLogger("diffusers")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(before)
 
 
 ENTRY = Entry(

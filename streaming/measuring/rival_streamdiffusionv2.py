@@ -34,7 +34,7 @@ from ...models.wan_sizes import CONFIG, WAN_SPECS
 from ..config import ConfigError
 from ..pipeline import Pipeline, PipelineContext
 from ..wan import WanOptions
-from .rivals import Challenge, Entry, RivalError, version_of
+from .rivals import Challenge, Entry, RivalError, quiet, version_of
 
 PACKAGE = "streamdiffusionv2"
 TYPES = {"wan2.1-1.3b": "T2V-1.3B", "wan2.1-14b": "T2V-14B"}
@@ -108,13 +108,11 @@ def _config(spec: DiTSpec) -> dict[str, object]:
     return {
         "_class_name": "WanModel",
         "model_type": "t2v",
-        "patch_size": list(spec.patch),
         "text_len": spec.text_len,
         "in_dim": spec.in_channels,
         "dim": spec.dim,
         "ffn_dim": spec.ffn_dim,
         "freq_dim": spec.freq_dim,
-        "text_dim": spec.text_dim,
         "out_dim": spec.out_channels,
         "num_heads": spec.heads,
         "num_layers": spec.layers,
@@ -156,16 +154,17 @@ class StreamDiffusionV2:
         self._device = torch.device(challenge.device)
         small = challenge.settings.get("vae", "taehv") != "wan"
         _place(challenge)
-        self._pipe = importlib.import_module(PACKAGE).StreamDiffusionV2Pipeline(
-            str(challenge.folder / "ckpts" / "trained"),
-            mode="single",
-            device=str(self._device),
-            height=height,
-            width=width,
-            step=len(TIMESTEPS),
-            model_type=TYPES[challenge.model],
-            use_taehv=small,
-        )
+        with quiet("diffusers"):
+            self._pipe = importlib.import_module(PACKAGE).StreamDiffusionV2Pipeline(
+                str(challenge.folder / "ckpts" / "trained"),
+                mode="single",
+                device=str(self._device),
+                height=height,
+                width=width,
+                step=len(TIMESTEPS),
+                model_type=TYPES[challenge.model],
+                use_taehv=small,
+            )
         self._manager = self._pipe.pipeline_manager
         self._session: Any = None
         self.note = _note(str(challenge.settings.get("vae", "taehv")))
@@ -192,7 +191,7 @@ class StreamDiffusionV2:
 
 def _note(vae: str) -> str:
     flash = importlib.import_module("models.wan.causal_model").FLASH_ATTN_AVAILABLE
-    attention = "with flash-attn" if flash else "without flash-attn, which it runs without too"
+    attention = "flash-attn" if flash else "PyTorch's attention, as flash-attn is not installed"
     coder = {
         "taehv": "; it encodes with the large autoencoder, as it has no small encoder",
         "wan+taehv": "; large encoder and small decoder, as ours",
@@ -231,7 +230,7 @@ class PromptStandIn(nn.Module):
 
 
 INSTALL = (
-    f"install it with pip install {PACKAGE}, best into an environment of its own beside millrace "
-    "(it pins torch 2.6 and diffusers 0.35; pip install --no-deps keeps yours)"
+    f"install it with pip install --no-deps {PACKAGE}, as it pins versions that are older than "
+    "ours, and pip install omegaconf einops ftfy torchvision accelerate for it"
 )
 ENTRY = Entry(PACKAGE, INSTALL, tuple(TYPES), weights, export, build)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -222,3 +225,19 @@ def likeness(ours: Tensor, theirs: Tensor) -> Likeness:
     apart = ours.double().cpu() - theirs.double().cpu()
     square = apart.square().mean().clamp_min(1e-20)
     return Likeness(float(-10 * square.log10()), float(apart.abs().max()))
+
+
+@contextmanager
+def quiet(*names: str) -> Iterator[None]:
+    """Without remarks of these loggers, nor warnings: the table is what a reader wants to see."""
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
