@@ -81,7 +81,7 @@ class Fp8Weight(Tensor):
             return func(*args, **(kwargs or {}))
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls,
         func: Any,
         types: Sequence[type],
@@ -100,6 +100,10 @@ class Fp8Weight(Tensor):
             "they stand for is their `wide()`"
         )
 
+    def multiply(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """x weight^T + bias."""
+        return fp8_linear(x, self.codes, self.scale, bias)
+
     def like(self, codes: Tensor, scale: Tensor) -> Fp8Weight:
         """Another of the same type."""
         return Fp8Weight(codes, scale, self.dtype)
@@ -108,7 +112,7 @@ class Fp8Weight(Tensor):
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if not isinstance(weight, Fp8Weight):
         raise TypeError("a weight in eight bits stands where a layer's input belongs")
-    return fp8_linear(x, weight.codes, weight.scale, bias)
+    return weight.multiply(x, bias)
 
 
 def fp8_linear(x: Tensor, codes: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
