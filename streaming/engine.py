@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,13 +16,13 @@ from .books import Books, Flight, draw
 from .clock import Clock
 from .config import EngineConfig
 from .controls import Controls
+from .door import Door
 from .handoff import Mailbox
-from .host import Event, HostRefused
+from .host import Event
 from .intake import job_of
-from .moving import Parcel, pack, portable, unpack
-from .pipeline import Pipeline, Result, StreamConfig, Work
+from .moving import Parcel, portable
+from .pipeline import Pipeline, StreamConfig
 from .publish import publish, tell_rung
-from .results import PipelineError, check_range, match
 from .room import free_share
 from .scheduling.costs import CostTable
 from .scheduling.policies import policy_named
@@ -33,6 +32,7 @@ from .session import Emit, EngineSession, check_size, full_schema, usual_size
 from .similarity import SimilarityFilter
 from .stage_runs import StageBook
 from .stopwatch import Stopwatch
+from .streams import Streams
 from .telemetry import SessionTelemetry
 from .totals import Totals
 from .trace import Trace
@@ -73,16 +73,14 @@ class Engine:
         self._device = torch.device(config.device)
         self._clock = clock
         self._wake = wake
-        self._lock = threading.Lock()
-        self._arrivals: list[EngineSession] = []
-        self._sessions: dict[str, EngineSession] = {}
+        self._sessions = Door(config.max_sessions)
+        self._streams = Streams(pipeline, self.info, reads=self._device.type == "cpu")
         self._flying: list[Flight] = []
         self.costs = CostTable() if costs is None else costs
         """How long things take here; refined with every launch."""
         scheduler = Scheduler(policy_named(config.policy), self.costs)
         self._agenda = Agenda(self.info, scheduler, self.costs, config)
         self._books = Books(self.info)
-        self._opened = 0
         self.totals = Totals()
         """Counted over all sessions since the engine was made."""
         self._stages = StageBook(pipeline, self.totals)
@@ -103,38 +101,34 @@ class Engine:
         now = self._clock.now()
         self._admit(now)
         self._park()
-        round = self._agenda.round(now, self._sessions.values())
+        round = self._agenda.round(now, self._sessions)
         jobs, repeats = self._take(round, now)
         self._retire(self._launch(jobs, round, repeats))
         return bool(round.turns) or bool(self._flying)
 
     def _admit(self, now: float) -> None:
         """Open who came and close who left; only here do streams begin and end by request."""
-        with self._lock:
-            arrivals, self._arrivals = self._arrivals, []
-            for session in arrivals:
-                self._sessions[session.id] = session
-        for session in arrivals:
-            opening = partial(self._open_stream, session)
+        for session in self._sessions.let_in():
+            opening = partial(self._streams.open, session, self._sessions)
             if session.closing is None and self._guard([session], "open", opening):
                 session.telemetry.opened(now)
                 session.emit(Event("live"))
                 self._agenda.join(now, session)
-        for session in [s for s in self._sessions.values() if s.closing is not None]:
+        for session in [s for s in self._sessions if s.closing is not None]:
             self._end(session, session.closing or "")
 
     def _park(self) -> None:
         """Bring out what is in flight of those who move to another device, and pack their things.
         They stay here, with nothing to do, until they are closed or come back."""
-        for session in [s for s in self._sessions.values() if s.parking is not None]:
+        for session in [s for s in self._sessions if s.parking is not None]:
             parking, session.parking = session.parking, None
             while session.in_flight and session.stream is not None:
                 flush = flush_job(session, session.controls)
                 self._retire(self._launch([flush], Round(Plan(), [])))
             self._retire()
-            if session.id not in self._sessions:
+            if session not in self._sessions:
                 continue  # it failed on the way
-            parcel = self._guard([session], "save", partial(pack, self._pipeline, session))
+            parcel = self._guard([session], "save", partial(self._streams.save, session))
             if parking is not None and parcel is not None:
                 parking(parcel)
 
@@ -165,7 +159,8 @@ class Engine:
         works = encode(jobs, self.info.chunk, self._device, goes_on, watch.mark)
         encoded = self._clock.now()
         sessions = [job.session for job in jobs]
-        done = self._guard(sessions, "step", lambda: self._step(sessions, works))
+        stepping = partial(self._streams.step, sessions, works, self.watch_launches)
+        done = self._guard(sessions, "step", stepping)
         if done is None:
             return Flight(list(repeats), round)
         stepped = self._clock.now()
@@ -194,7 +189,7 @@ class Engine:
             if self.trace is not None:
                 draw(self.trace, self._config.device, done)
             for emission in done.emissions:
-                if emission.session.id in self._sessions:
+                if emission.session in self._sessions:
                     publish(emission, self._clock.now(), self.trace)
             self._agenda.finished(self._clock.now(), done.round, self._books.samples(done))
             for session in {turn.session.id: turn.session for turn in done.round.turns}.values():
@@ -204,48 +199,6 @@ class Engine:
         return self._agenda.goes_on(self._clock.now(), round, session, passes)
 
     # ---- parts of it ---------------------------------------------------------------------------
-
-    def _open_stream(self, session: EngineSession) -> bool:
-        if session.parcel is None:
-            stream = self._pipeline.open(session.config)
-        else:
-            stream = unpack(self._pipeline, session, session.parcel)
-        if stream is None:
-            # Nothing to keep, but its results still have to be told apart from others'.
-            stream = object()
-        if any(other.stream is stream for other in self._sessions.values()):
-            raise PipelineError(
-                "open returned an object that another stream has; return a new one for each stream"
-            )
-        session.stream = stream
-        return True
-
-    def _step(
-        self, sessions: list[EngineSession], works: list[Work]
-    ) -> list[tuple[EngineSession, Result]]:
-        results = self._watched_step(sessions, works)
-        flushed = [work.frames is None for work in works]
-        done = match(self.info, sessions, results, flushed)
-        for _, result in done:
-            # Reading a CUDA tensor would wait for the device: there only a stream's first result.
-            if self._device.type == "cpu" or result.index == 0:
-                check_range(self.info, result.frames)
-        return done
-
-    def _watched_step(self, sessions: list[EngineSession], works: list[Work]) -> list[Result]:
-        """All in one step, save sessions that are suspected of ending processes: each of them
-        alone, so that the next death names the right one."""
-        together = [work for s, work in zip(sessions, works, strict=True) if not s.suspect]
-        parts = [([s.id for s in sessions if not s.suspect], together)] if together else []
-        parts += [([s.id], [w]) for s, w in zip(sessions, works, strict=True) if s.suspect]
-        results: list[Result] = []
-        try:
-            for ids, part in parts:
-                self.watch_launches(ids)
-                results += self._pipeline.step(part)
-        finally:
-            self.watch_launches(())
-        return results
 
     def _guard(
         self, sessions: Sequence[EngineSession], what: str, call: Callable[[], Value]
@@ -266,15 +219,12 @@ class Engine:
             return None
 
     def _end(self, session: EngineSession, reason: str) -> None:
-        with self._lock:
-            gone = self._sessions.pop(session.id, None)
-        if gone is None:
+        if not self._sessions.leave(session):
             return
         session.mailbox.close()
         self._agenda.leave(self._clock.now(), session)
         if session.stream is not None:
-            stream, session.stream = session.stream, None
-            self._guard([], "close", lambda: self._pipeline.close(stream))
+            self._guard([], "close", partial(self._streams.close, session))
         session.emit(Event("closed", reason))
 
     # ---- from any thread -----------------------------------------------------------------------
@@ -305,19 +255,14 @@ class Engine:
         mailbox = Mailbox(
             self.info.chunk, lossless=lossless, on_change=self._wake, now=self._clock.now
         )
-        with self._lock:
-            places = self._config.max_sessions
-            if len(self._sessions) + len(self._arrivals) >= places:
-                raise HostRefused(
-                    f"all {places} places are taken; please try again when somebody left"
-                )
-            self._opened += 1
-            session = EngineSession(
-                id, config, controls, mailbox, emit, SimilarityFilter(self._opened)
-            )
+
+        def make(number: int) -> EngineSession:
+            session = EngineSession(id, config, controls, mailbox, emit, SimilarityFilter(number))
             session.telemetry = SessionTelemetry(self.totals)
             session.parcel = parcel
-            self._arrivals.append(session)
+            return session
+
+        session = self._sessions.come(make)
         self._wake()
         return session
 
@@ -356,9 +301,7 @@ class Engine:
 
     def stats(self) -> dict[str, dict[str, Any]]:
         """Numbers of each session, by its id."""
-        with self._lock:
-            sessions = list(self._sessions.values())
-        return {session.id: self.session_stats(session) for session in sessions}
+        return {session.id: self.session_stats(session) for session in self._sessions}
 
     def session_stats(self, session: EngineSession) -> dict[str, Any]:
         """One session's numbers."""
@@ -368,7 +311,7 @@ class Engine:
 
     def wait_time(self) -> float | None:
         """Seconds until something is due without new input; None when nothing is."""
-        due = self._agenda.next_due(self._sessions.values())
+        due = self._agenda.next_due(self._sessions)
         return None if due is None else max(0.0, due - self._clock.now())
 
     def warm_up(self) -> None:
@@ -382,9 +325,7 @@ class Engine:
     @torch.inference_mode()
     def shutdown(self, reason: str) -> None:
         """Close all sessions."""
-        with self._lock:
-            sessions = [*self._sessions.values(), *self._arrivals]
-        for session in sessions:
+        for session in self._sessions.everybody():
             self.close(session, reason)
         self._admit(self._clock.now())
 
