@@ -1,6 +1,7 @@
 """Operations: tensors in, tensors out. Each op has a PyTorch reference that defines it."""
 
 from .attention import attention, ring_attention
+from .clip import causal_clip, keep, memory_conv, per_chunk, per_frame
 from .color import i420_to_rgb, rgb_to_i420
 from .conv import ConvActivation, conv2d
 from .flow import flow_step, flow_step_noised
@@ -21,7 +22,7 @@ from .prompt import prompt_attention
 from .quantise import dequantise, quantise
 from .ring import ring_write
 from .ring_input import norm_rope_write, project_into_ring
-from .rope import angles, axis_pairs, rope, spatial_turns, turns
+from .rope import angles, axis_pairs, rope, spatial_turns, turn_keys, turns
 from .shuffle import pixel_shuffle, pixel_unshuffle
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "attention",
     "attention_part",
     "axis_pairs",
+    "causal_clip",
     "conv2d",
     "dequantise",
     "flow_step",
@@ -41,12 +43,16 @@ __all__ = [
     "gated_residual_norm",
     "gaussian_noise",
     "i420_to_rgb",
+    "keep",
     "keep_plain",
     "linear",
+    "memory_conv",
     "merge_attention",
     "modulated_layer_norm",
     "modulated_layer_norm_e4m3",
     "norm_rope_write",
+    "per_chunk",
+    "per_frame",
     "pixel_shuffle",
     "pixel_unshuffle",
     "project_into_ring",
@@ -59,5 +65,6 @@ __all__ = [
     "rms_norm",
     "rope",
     "spatial_turns",
+    "turn_keys",
     "turns",
 ]

@@ -30,7 +30,7 @@ PROVIDERS: tuple[Provider, ...] = (
     Provider("cuda", "library_attention", "torch"),
     *(
         Provider("cuda", f"triton.{module}", "triton")
-        for module in ("color", "noise", "norm", "ring_attention", "ring_input")
+        for module in ("color", "noise", "norm", "ring_attention", "ring_input", "turn")
     ),
 )
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .dispatch import choose, implementation, reference
+from .quantise import dequantise, quantise
 
 
 def rope(x: Tensor, turn: Tensor) -> Tensor:
@@ -42,6 +43,43 @@ def _rope_complex(x: Tensor, turn: Tensor) -> Tensor:
         turn = torch.cat((turn, still), -2)
     pairs = torch.view_as_complex(x.to(turn.dtype).unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * torch.view_as_complex(turn)).flatten(-2).to(x.dtype)
+
+
+def turn_keys(
+    keys: Tensor, turn: Tensor, mask: Tensor | None = None, scale: Tensor | None = None
+) -> None:
+    """Rotate cached keys in place: to count time from a later frame, or to move sinks nearer.
+
+    A rotation by the difference of two places is exact, whatever place a key was stored at
+    (RoFormer, section 3.4.2). Keys in eight bits are rounded once more.
+
+    Args:
+        keys: [layers, rows, slots, tokens, heads, head_dim], of any strides.
+        turn: of the first pairs of each slot, [rows, slots, P, 2] (see `turns`).
+        mask: bool [rows]; rows where it is false stay. None for all.
+        scale: of keys in a narrow type, float32 [layers, rows, slots, tokens, heads].
+    """
+    choose("turn_keys", keys.device.type)(keys, turn, mask, scale)
+
+
+@reference("turn_keys")
+def turn_keys_reference(
+    keys: Tensor, turn: Tensor, mask: Tensor | None, scale: Tensor | None
+) -> None:
+    spin = turn[:, :, None, None]
+    if scale is None:
+        _put(keys, rope(keys, spin), mask)
+        return
+    codes, factors = quantise(rope(dequantise(keys, scale, turn.dtype), spin), keys.dtype)
+    _put(keys, codes, mask)
+    _put(scale, factors, mask)
+
+
+def _put(old: Tensor, new: Tensor, mask: Tensor | None) -> None:
+    """Copy `new` over `old` [layers, rows, ...] in the rows of the mask."""
+    if mask is not None:
+        new = torch.where(mask.view(1, -1, *[1] * (old.dim() - 2)), new, old)
+    old.copy_(new)
 
 
 def axis_pairs(head_dim: int) -> tuple[int, int, int]:

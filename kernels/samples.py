@@ -246,6 +246,14 @@ def _into_ring(work: Work, draw: Draw) -> tuple[Any, ...]:
     return (_ring(work, draw), _ring(work, draw)), _places(work, draw), None, None, None
 
 
+@samples("turn_keys")
+def _turn_keys(work: Work, draw: Draw) -> Iterator[Any]:
+    pairs = axis_pairs(work.head_dim)[0]
+    keys, turn = _ring(work, draw)[None], draw.turns(work.rows, work.slots, pairs)
+    moved = 2 * _size(keys) * 2 * pairs // work.head_dim
+    yield "a layer's ring", (keys, turn, None, None), 0, moved
+
+
 @samples("project_into_ring")
 def _project_into_ring(work: Work, draw: Draw) -> Iterator[Any]:
     first = _projections(work, draw)
@@ -314,6 +322,22 @@ def _conv2d(work: Work, draw: Draw) -> Iterator[Any]:
     weight, bias = draw.weight(channels, channels * 9), draw(channels)
     flops = 2 * len(image) * height * width * 9 * channels**2
     yield "3x3, silu", (image, weight, bias, (3, 3), False, "silu", None), flops, None
+
+
+@samples("causal_clip")
+def _causal_clip(work: Work, draw: Draw) -> Iterator[Any]:
+    (height, width), channels = work.latent[1:], work.channels
+    x, past = (draw(work.rows, count, height, width, channels) for count in (4, 2))
+    yield "norm, silu", (x, past, None, draw(channels), 1e-24), 0, _size(x, x, past, past, past)
+
+
+@samples("memory_conv")
+def _memory_conv(work: Work, draw: Draw) -> Iterator[Any]:
+    (height, width), channels = work.latent[1:], work.channels
+    x, past = (draw(work.rows, count, height, width, channels) for count in (4, 1))
+    weight = draw.weight(channels, 2 * channels, 3, 3)
+    flops = 2 * work.rows * 4 * height * width * 9 * 2 * channels**2
+    yield "four frames", (x, weight, draw(channels), past, None), flops, None
 
 
 @samples("pixel_unshuffle")

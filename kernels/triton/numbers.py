@@ -28,3 +28,12 @@ def to_e4m3(value: tl.tensor) -> tl.tensor:
 def to_int8(value: tl.tensor) -> tl.tensor:
     """float32 in -127..127 to the nearest int8, halves up."""
     return tl.floor(value + 0.5).to(tl.int8)
+
+
+@triton.jit
+def from_e4m3(code: tl.tensor) -> tl.tensor:
+    """The bits of e4m3 (uint8) to float32, exactly; NaN is read as 480."""
+    size = code.to(tl.int32) & 0x7F
+    normal = ((size << 20) + (120 << 23)).to(tl.float32, bitcast=True)
+    value = tl.where(size < 8, size.to(tl.float32) * 0.001953125, normal)
+    return tl.where(code.to(tl.int32) > 0x7F, -value, value)

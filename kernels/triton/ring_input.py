@@ -22,7 +22,7 @@ from .launch import FLOATS, Needs, block_rows, launcher, power, warps
 from .numbers import to_e4m3, to_int8
 
 _PLAIN, _E4M3, _INT8 = 0, 1, 2
-_KINDS = {torch.float8_e4m3fn: _E4M3, torch.int8: _INT8}
+KINDS = {torch.float8_e4m3fn: _E4M3, torch.int8: _INT8}
 _LEAST = tl.constexpr(LEAST)
 
 
@@ -54,7 +54,7 @@ def _turned(
 
 
 @triton.jit
-def _keep(
+def keep(
     new: tl.tensor,
     memory: tl.tensor,
     scale: tl.tensor,
@@ -136,7 +136,7 @@ def _write_kernel(
     )
     if which == 2:
         new = tl.load(products[2] + source, inside, 0.0).to(tl.float32)
-        _keep(new, ring[1], scales[1], inside, place, scale_place, KIND, MOST)
+        keep(new, ring[1], scales[1], inside, place, scale_place, KIND, MOST)
     else:
         angle = own * turn_strides[0] + frame * turn_strides[1]
         angle += token[:, None] * turn_strides[2] + tl.arange(0, SIZE)[None, :]
@@ -150,7 +150,7 @@ def _write_kernel(
         else:
             new = tl.load(products[1] + source, inside, 0.0).to(tl.float32)
             new = _turned(new, norms[1], table, shape, eps, ROWS, HEADS, SIZE)
-            _keep(new, ring[0], scales[0], inside, place, scale_place, KIND, MOST)
+            keep(new, ring[0], scales[0], inside, place, scale_place, KIND, MOST)
 
 
 def _launch(
@@ -170,7 +170,7 @@ def _launch(
     lead, heads, size = query.shape[:3], ring[0].shape[3], ring[0].shape[4]
     count, frames, tokens = lead
     out = torch.empty((*lead, heads, size), device=query.device, dtype=query.dtype)
-    kind = _KINDS.get(ring[0].dtype, _PLAIN)
+    kind = KINDS.get(ring[0].dtype, _PLAIN)
     # What a flag says is not there still needs an address.
     factors = scales or (query, query)
     tile = power(heads) * power(size)
@@ -267,11 +267,11 @@ def _check_ring(
     all_rows, slots, size = keys.shape[0], keys.shape[1], keys.shape[4]
     own = count if rows is None else all_rows
     needs.shape(own, slots, tokens, width // size, size, keys=keys, values=values)
-    needs.types((query.dtype, *_KINDS), keys=keys)
+    needs.types((query.dtype, *KINDS), keys=keys)
     needs.types((keys.dtype,), values=values)
     needs.packed(2, keys=keys, values=values)
     needs.strides(keys, values=values)
-    narrow = keys.dtype in _KINDS
+    narrow = keys.dtype in KINDS
     told = "missing, and keys are narrow" if narrow else f"given, but keys are {keys.dtype}"
     needs.that(narrow == (scales is not None), f"scales is {told}")
     needs.on_device(key_scale=key_scale, value_scale=value_scale)

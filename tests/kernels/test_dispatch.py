@@ -80,7 +80,20 @@ def conv_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any
     image, weight = draw(rows, 3, 4, 2 * dim), draw(4, 3 * side[0] * side[1])
     shape = (rows, 4, 2, dim) if patches else (rows, 4, 4, 2 * dim)
     residual = draw(*shape) if plain else None
-    return image, weight / 3, draw(4), side, patches, "none" if plain else "silu", residual
+    activation = ("none", "relu")[dim % 4 // 2] if plain else ("silu", "relu")[dim % 4 // 2]
+    return image, weight / 3, draw(4), side, patches, activation, residual
+
+
+def clip_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
+    x, past = draw(rows, tokens, 2, 3, dim), draw(rows, 1 + tokens % 2, 2, 3, dim)
+    norm = draw(dim) if dim % 4 else None
+    return x, past, draw(rows) > 0 if rows % 2 else None, norm, 1e-6
+
+
+def memory_conv_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
+    x, past = draw(rows, tokens, 4, 3, dim), draw(rows, 1, 4, 3, 5)
+    weight = draw(5, 2 * dim, 3, 3) / dim
+    return x, weight, draw(5), past, draw(rows) > 0 if rows % 2 else None
 
 
 def projection_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
@@ -157,8 +170,14 @@ def noised_flow_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Seque
     return *flow_arguments(draw, rows, tokens, dim)[:4], *words
 
 
+def turn_keys_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
+    turn = turns(draw(rows, 3, max(dim // 4, 1)).float(), torch.float32)
+    return draw(2, rows, 3, tokens, 2, dim), turn, draw(rows) > 0, None
+
+
 ARGUMENTS: dict[str, Callable[[Draw, int, int, int], Sequence[Any]]] = {
     "attention": attention_arguments,
+    "causal_clip": clip_arguments,
     "conv2d": conv_arguments,
     "flow_step": flow_arguments,
     "flow_step_noised": noised_flow_arguments,
@@ -169,6 +188,7 @@ ARGUMENTS: dict[str, Callable[[Draw, int, int, int], Sequence[Any]]] = {
     "i420_to_rgb": i420_arguments,
     "i420_to_rgb_sized": sized_i420_arguments,
     "linear": linear_arguments,
+    "memory_conv": memory_conv_arguments,
     "merge_attention": merge_arguments,
     "modulated_layer_norm": modulate_arguments,
     "modulated_layer_norm_e4m3": modulate_arguments,
@@ -184,6 +204,7 @@ ARGUMENTS: dict[str, Callable[[Draw, int, int, int], Sequence[Any]]] = {
     "ring_write": ring_write_arguments,
     "rms_norm": norm_arguments,
     "rope": rope_arguments,
+    "turn_keys": turn_keys_arguments,
 }
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 3e-2, torch.float64: 1e-6}
 
@@ -200,12 +221,11 @@ def test_what_runs_can_be_told() -> None:
 
 
 def results(function: Callable[..., Any], arguments: Sequence[Any]) -> list[Tensor]:
-    """What a function returns, or, if it writes in place, its first argument afterwards."""
+    """What a function returns, and its arguments afterwards: some are written in place."""
     with torch.no_grad():
         out = function(*arguments)
-    if out is None:
-        return [arguments[0]]
-    return list(out) if isinstance(out, tuple) else [out]
+    returned = list(out) if isinstance(out, tuple) else [] if out is None else [out]
+    return [*returned, *(given for given in arguments if isinstance(given, Tensor))]
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=lambda d: str(d).removeprefix("torch."))

@@ -83,6 +83,9 @@ def into_ring() -> Iterator[tuple[str, str, tuple[object, ...]]]:
         if dtype != NARROW:
             whole = (mask, own, (empty(4, 9, tokens, heads, dtype=torch.float32),) * 2)
         yield "ring_input", "norm_rope_write", (products, norm, turn, 1e-6, ring, slots, *whole)
+        scale = None if dtype == NARROW else empty(2, 4, 9, tokens, heads, dtype=torch.float32)
+        keys = empty(2, 4, 9, tokens, heads, size, dtype=dtype)
+        yield "turn", "turn_keys", (keys, empty(4, 9, 22, 2, dtype=torch.float32), None, scale)
     x, weight, bias = empty(1, 3, 64, 8), (empty(1536, 8),) * 3, (empty(1536),) * 3
     yield "ring_input", "query_key_value", (x, weight, bias, norm, turn, 1e-6)
 
