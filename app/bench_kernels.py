@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import os
 import sys
+import textwrap
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..streaming import kernel_choices
 from ..streaming.assemble import quiet_threads
 from ..streaming.clock import SystemClock
 from . import machine, reports
 from .errors import CallError
 
-FILE = "kernels.json"
+WIDTH = 100
 NAMES = 30
 """Columns of the table that an operation's name has."""
 
@@ -74,7 +76,7 @@ def run(plan: Plan) -> None:
         device,
         dtype,
         plan.ops,
-        (plan.cache or cache_folder(os.environ)) / FILE,
+        (plan.cache or cache_folder(os.environ)) / kernel_choices.FILE,
     )
     report: dict[str, Any] = {
         "benchmark": "kernels",
@@ -194,15 +196,12 @@ def closing(report: Mapping[str, Any]) -> list[str]:
             if result["refused"]:
                 refused[result["refused"]].append(f"{call['op']} {result['name']}")
     for why, ways in refused.items():
-        lines.append(f"left out   {', '.join(_unique(ways))}: {why}")
+        lines += _wrapped("left out", f"{', '.join(dict.fromkeys(ways))}: {why}")
     for module, why in report["left_out"].items():
-        lines.append(f"left out   {module}: {why}")
-    slower = [
-        f"{call['op']} ({call['label']}): {call['reason']}"
-        for call in report["calls"]
-        if _beaten(call)
-    ]
-    lines += [f"slower     {text}" for text in slower]
+        lines += _wrapped("left out", f"{module}: {why}")
+    for call in report["calls"]:
+        if _beaten(call):
+            lines += _wrapped("slower", f"{call['op']} ({call['label']}): {call['reason']}")
     kept = "kept for the next start" if report["device_type"] == "cuda" else "fixed on a processor"
     lines += [
         f"choices    marked *, {kept}. Of equally fast ones the library's is taken.",
@@ -213,8 +212,8 @@ def closing(report: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _unique(names: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(names))
+def _wrapped(head: str, text: str) -> list[str]:
+    return textwrap.wrap(f"{head:<11}{text}", WIDTH, subsequent_indent=" " * 11)
 
 
 def _beaten(call: Mapping[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from .. import __version__
+from . import kernel_choices
 from .allocator import keep_freed_memory
 from .clock import Clock
 from .config import Config, EngineConfig, Options, resolve
@@ -104,7 +105,10 @@ def assemble(
     file = cost_file(cache_folder(os.environ), _machine(config, pipeline))
     costs = load_costs(file)
     run = around(pipeline, config)
-    built = _start(run, config.engine, config.dtype, config.threads, choices, clock, wake, costs)
+    with kernel_choices.measured(config.device, cache_folder(os.environ)):
+        built = _start(
+            run, config.engine, config.dtype, config.threads, choices, clock, wake, costs
+        )
     if costs is None:
         save_costs(file, built.engine.costs)
     return built
@@ -181,7 +185,7 @@ def _start(
 
     engine = Engine(pipeline, config, clock, wake, costs)
     engine.warm_up()
-    said = (*choices, *told(pipeline))
+    said = (*choices, *told(pipeline), *kernel_choices.told())
     return Assembled(engine, HostInfo(engine.info, config.device, dtype, threads, said))
 
 

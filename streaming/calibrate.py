@@ -76,7 +76,9 @@ def usable_cores() -> int:
 
 
 def cache_folder(environment: Mapping[str, str]) -> Path:
-    """Where this user's caches belong (XDG base directories)."""
+    """Where this user's measurements belong: MILLRACE_CACHE, or as XDG base directories say."""
+    if named := environment.get("MILLRACE_CACHE"):
+        return Path(named).expanduser()
     base = environment.get("XDG_CACHE_HOME") or environment.get("LOCALAPPDATA")
     return (Path(base) if base else Path.home() / ".cache") / "millrace"
 
