@@ -10,7 +10,6 @@ import typer
 
 from . import cli_options as options
 
-FROM_WORDS, FROM_PICTURE = "tiny-dream", "wan2.1-1.3b"
 Drawer = Annotated[
     str,
     options.option(
@@ -18,17 +17,9 @@ Drawer = Annotated[
         "What draws: a built-in model, an installed plug-in, or your own as module:Name.",
         "--pipeline",
         "--model",
-        show_default=f"{FROM_WORDS} where its weights are shipped; {FROM_PICTURE} with --image",
+        show_default="tiny-dream where its weights are shipped; wan2.1-1.3b with --image",
     ),
 ]
-
-
-def usual_model(image: Path | None) -> str:
-    """What draws when nothing was said: the embedded model, where it has weights and is asked for
-    what it can do."""
-    from ..models.scene_file import shipped
-
-    return FROM_WORDS if image is None and shipped() else FROM_PICTURE
 
 
 def generate(
@@ -64,9 +55,10 @@ def generate(
     """Make a video from words, or from a picture and words."""
     from ..streaming.config import Options
     from . import generate as command
+    from .usual import usual_model
     from .weights import settings as weight_settings
 
-    pipeline = pipeline or usual_model(image)
+    pipeline = pipeline or usual_model("image" if image else "text")
     shown = options.parse_size(size) if size else None
     width, height = (side + side % 2 for side in shown or (256, 256))
     given = {"prompt": prompt, "steps": steps, "seed": seed}

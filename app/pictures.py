@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import av
 import numpy as np
@@ -128,10 +128,10 @@ def fitted(image: Image.Image, width: int, height: int) -> Planes:
     the size, and cut around its middle."""
     cut = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
     frame = av.VideoFrame.from_ndarray(np.asarray(cut), "rgb24")
-    planes: Planes = frame.reformat(
+    planes = frame.reformat(
         format="yuv420p",
         interpolation="AREA",
         dst_colorspace=Colorspace.ITU601,
         dst_color_range=ColorRange.MPEG,
-    ).to_ndarray()
-    return planes
+    )
+    return cast(Planes, planes.to_ndarray())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi import Path as PathParameter
@@ -14,13 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from .. import assets
 from ..streaming.controls import ControlError
 from ..streaming.host import Host, HostInfo, HostRefused, Session
-from ..streaming.pipeline import StreamConfig
+from ..streaming.pipeline import Source, StreamConfig
 from .channel import plain
 from .metrics import CONTENT_TYPE, Metrics
 from .offers import BadOffer
 from .pictures import PictureError, Pictures
 from .rtc import Offer, Rtc
 from .settings import ServerSettings
+from .usual import usual_model
 from .viewers import viewer_of
 
 SCRIPTS = (
@@ -291,6 +292,9 @@ def describe(info: HostInfo, settings: ServerSettings) -> dict[str, Any]:
             "description": pipeline.description,
             "chunk": pipeline.chunk,
             "draws_from": list(pipeline.draws_from),
+            "elsewhere": {
+                s: usual_model(s) for s in get_args(Source) if s not in pipeline.draws_from
+            },
         },
         "controls": [_control(c) for c in pipeline.controls],
         "presets": [

@@ -67,9 +67,10 @@ export const modeText = {
   firstOfLive: 'Begins with the picture that is there; “Forget the past” takes the next one.',
   notHere: ' (not with this model)',
   // Why a mode cannot be had.
-  refused: (mode, { title, draws_from: from }) => {
+  refused: (mode, { title, draws_from: from, elsewhere }) => {
     const has = from.map((one) => modeText.sources[one]).join(' or ');
-    return `“${title}” draws from ${has}, not from ${modeText.sources[modeText.needs[mode]]}. Another model is chosen with --model when the server is started.`;
+    const lacks = modeText.needs[mode];
+    return `“${title}” draws from ${has}, not from ${modeText.sources[lacks]}. Start the server with --model ${elsewhere[lacks]} for that.`;
   },
   needs: { 'video-to-video': 'video', 'text-to-video': 'text', 'image-to-video': 'image' },
   sources: { video: 'a live picture', text: 'words alone', image: 'a picture to begin with' },

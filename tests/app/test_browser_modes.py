@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from millrace.app.settings import ServerSettings
+from millrace.app.usual import usual_model
 from millrace.streaming.config import Options
 from millrace.streaming.supervisor import WorkerHost
 from PIL import Image
@@ -133,7 +134,7 @@ def test_what_a_model_cannot_do_is_greyed_with_the_reason(browser: Any) -> None:
         page.click(SEGMENT.format("text"), force=True)  # a viewer may well press it
         reason = page.inner_text("[data-part=mode-note]")
         assert "“Echo” draws from a live picture, not from words alone" in reason
-        assert "--model" in reason
+        assert f"--model {usual_model('text')} for that" in reason
         assert viewer.ask(PRESSED) == "video-to-video"
         greyed = viewer.ask(
             "[...millrace.find('kind').options].filter((o) => o.disabled).map((o) => o.value)"

@@ -9,10 +9,9 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from millrace.app import generate
-from millrace.app.cli_generate import usual_model
+from millrace.app import generate, usual
 from millrace.app.errors import CallError
-from millrace.models import scene_file, wan_sizes
+from millrace.models import wan_sizes
 from millrace.models.specs import WAN_1_3B
 from millrace.streaming.config import Options
 
@@ -94,9 +93,10 @@ def test_the_embedded_model_draws_at_the_rate_that_it_learned(
 def test_the_embedded_model_is_the_usual_one_where_it_has_weights(
     monkeypatch: pytest.MonkeyPatch, there: bool
 ) -> None:
-    monkeypatch.setattr(scene_file, "shipped", lambda: there)
-    assert usual_model(None) == ("tiny-dream" if there else "wan2.1-1.3b")
-    assert usual_model(Path("first.png")) == "wan2.1-1.3b", "it begins with no picture"
+    monkeypatch.setattr(usual, "shipped", lambda: there)
+    assert usual.usual_model("text") == ("tiny-dream" if there else "wan2.1-1.3b")
+    assert usual.usual_model("image") == "wan2.1-1.3b", "the embedded one begins with no picture"
+    assert usual.usual_model("video") == "tiny"
 
 
 def test_a_first_picture_changes_what_is_made(tmp_path: Path) -> None:

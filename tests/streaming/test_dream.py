@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from fakes import make_frame
-from millrace.models.scene import WEIGHTS, save_scene
+from millrace.models.scene import PLACES, WEIGHTS, save_scene
 from millrace.streaming import offline
 from millrace.streaming.config import ConfigError
 from millrace.streaming.dream import build
@@ -123,6 +123,21 @@ def test_a_new_prompt_can_spare_the_pictures_in_flight(
     assert torch.equal(films["later"][0], films["never"][0])
     assert not torch.equal(films["later"][1], films["never"][1])
     assert not torch.equal(films["now"][0], films["never"][0])
+
+
+@pytest.mark.parametrize("change", [{}, {"transition": 0}, {"reach": NEW_CHUNKS, "transition": 0}])
+def test_a_new_prompt_counts_for_all_within_the_length_of_the_buffer(
+    parts: Both, change: dict[str, str | int]
+) -> None:
+    """As many chunks later nothing in flight asks for the old one, with the usual transition or
+    none."""
+    dreaming, model = host(parts), parts[0]
+    stream = dreaming.open(SIZE)
+    drawn(dreaming, stream, wishes(prompt="fire"), 2)
+    drawn(dreaming, stream, wished({"prompt": "snow", **change}), PLACES, 2)
+    held = stream.bank.chunks.prompts.pooled[stream.slot]
+    (goal,) = model.dit.read(model.context(model.tokens(["snow"]))).pooled
+    torch.testing.assert_close(held, goal.expand_as(held))
 
 
 def test_the_viewer_is_told_what_was_heard(parts: Both) -> None:
