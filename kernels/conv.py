@@ -11,7 +11,9 @@ from torch import Tensor
 from .dispatch import choose, implementation, reference
 from .prepared import fuses, prepared
 
-ConvActivation = Literal["none", "silu"]
+ConvActivation = Literal["none", "silu", "relu"]
+_NAMES = {"none": "none", "silu": "swish", "relu": "relu"}
+"""Of activations, in oneDNN."""
 
 
 def conv2d(
@@ -24,7 +26,7 @@ def conv2d(
     activation: ConvActivation = "none",
     residual: Tensor | None = None,
 ) -> Tensor:
-    """`activation(convolution + bias) + residual`.
+    """`activation(convolution + bias) + residual`; "relu" comes last, after the residual.
 
     Args:
         x: [B, in, H, W].
@@ -33,9 +35,9 @@ def conv2d(
         kernel: height and width.
         patches: step by the kernel's size, so that patches do not overlap (this equals
             `pixel_unshuffle` and a kernel of 1); else step by 1, centred, with zeros around.
-        residual: [B, out, H', W']; not together with an activation.
+        residual: [B, out, H', W']; not together with "silu".
     """
-    assert residual is None or activation == "none", "a residual follows a plain convolution"
+    assert residual is None or activation != "silu", "no residual follows silu"
     function = choose("conv2d", x.device.type)
     return function(x, weight, bias, kernel, patches, activation, residual)
 
@@ -54,7 +56,9 @@ def conv2d_reference(
     out = functional.conv2d(x, whole, bias, *_steps(kernel, patches))
     if activation == "silu":
         out = functional.silu(out)
-    return out if residual is None else residual + out
+    if residual is not None:
+        out = residual + out
+    return functional.relu(out) if activation == "relu" else out
 
 
 @implementation("conv2d", "cpu")
@@ -75,8 +79,9 @@ def _conv2d_onednn(
     shape = (padding, stride, (1, 1), 1)
     native = torch.ops.mkldnn._convolution_pointwise
     if residual is not None:
-        return native.binary(x, residual, packed, bias, *shape, "add", 1.0, None, [], None)
-    return native(x, packed, bias, *shape, "swish" if activation == "silu" else "none", [], "")
+        last = "relu" if activation == "relu" else None
+        return native.binary(x, residual, packed, bias, *shape, "add", 1.0, last, [], None)
+    return native(x, packed, bias, *shape, _NAMES[activation], [], "")
 
 
 def _pack(weight: Tensor, kernel: tuple[int, int], patches: bool, shape: tuple[int, ...]) -> Tensor:

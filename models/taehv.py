@@ -1,8 +1,9 @@
 """TAEHV, a tiny video autoencoder for the latents of large models, as a stream in both ways.
 
 Parameter names and the function computed are those of the released weights (madebyollin/taehv,
-`taew2_1` for Wan 2.1; 128 tensors). All memory is explicit: each memory block keeps its last input
-frame, so any chunking gives the frames of one pass over the whole clip, and nothing is done twice.
+`taew2_1` for Wan 2.1; 128 tensors). All memory is explicit: each memory block keeps what its last
+frame means to the next one, so any chunking gives the frames of one pass over the whole clip, and
+nothing is done twice.
 
 Its latents are standardised (mean 0, deviation 1 a channel); pictures are in 0..1.
 """
@@ -16,9 +17,9 @@ from typing import cast
 
 import torch
 import torch.nn as nn
-import torch.nn.functional as functional
 from torch import Tensor
 
+from ..kernels import conv2d, memory_conv, per_chunk, per_frame
 from .latents import LatentSpace
 from .specs import TAEHVSpec
 from .state import State
@@ -29,8 +30,6 @@ from .video_layers import (
     check_chunk,
     check_size,
     optimise_layout,
-    per_chunk,
-    per_frame,
     pointwise,
     together,
     upsample,
@@ -39,8 +38,8 @@ from .video_layers import (
 
 @dataclass(eq=False)
 class TAEHVState(State):
-    """One kept frame per memory block, in the order of the blocks; a half that was not asked for is
-    empty."""
+    """One kept frame per memory block (`kernels.memory_conv`), in the order of the blocks; a half
+    that was not asked for is empty."""
 
     encoder: list[Frames]
     decoder: list[Frames]
@@ -51,7 +50,6 @@ class MemBlock(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.width = width
         self.conv = nn.Sequential(
             nn.Conv2d(2 * width, width, 3, padding=1),
             nn.ReLU(inplace=True),
@@ -62,18 +60,12 @@ class MemBlock(nn.Module):
 
     def forward(self, x: Tensor, memory: Frames, mask: Tensor | None) -> Tensor:
         """[rows, frames, h, w, width] -> the same shape."""
-        past = memory.past
-        if x.shape[1] > 1:
-            past = torch.cat((past, x[:, :-1]), 1)
-        now = per_frame(x)
-        first = cast(nn.Conv2d, self.conv[0])
-        # The weight split over (now, past) spares joining the two: half the memory traffic.
-        weight_now, weight_past = first.weight.split(self.width, 1)
-        hidden = functional.conv2d(now, weight_now, first.bias, padding=1)
-        hidden = hidden + functional.conv2d(per_frame(past), weight_past, padding=1)
-        out = per_chunk(functional.relu(self.conv[1:](hidden) + now), len(x))
-        memory.keep(x, mask)
-        return out
+        first, second, last = (cast(nn.Conv2d, self.conv[index]) for index in (0, 2, 4))
+        hidden = memory_conv(x, first.weight, cast(Tensor, first.bias), memory.past, mask)
+        kernel = (3, 3)
+        same = conv2d(per_frame(hidden), second.weight, second.bias, kernel, activation="relu")
+        out = conv2d(same, last.weight, last.bias, kernel, activation="relu", residual=per_frame(x))
+        return per_chunk(out, len(x))
 
 
 class TPool(nn.Module):

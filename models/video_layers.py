@@ -13,6 +13,7 @@ import torch.nn as nn
 import torch.nn.functional as functional
 from torch import Tensor
 
+from ..kernels import per_chunk, per_frame
 from .state import State, row_tensor
 
 Size = tuple[int, int]
@@ -34,32 +35,6 @@ class Frames(State):
     @property
     def kept(self) -> int:
         return self.past.shape[1]
-
-    def before(self, chunk: Tensor) -> Tensor:
-        """An empty clip [rows, kept + frames, ...], its first frames filled from memory."""
-        rows, frames, *rest = chunk.shape
-        clip = chunk.new_empty(rows, self.kept + frames, *rest)
-        clip[:, : self.kept] = self.past
-        return clip
-
-    def keep(self, clip: Tensor, mask: Tensor | None) -> None:
-        """Remember the last frames of a clip that is at least as long as the memory."""
-        last = clip[:, clip.shape[1] - self.kept :]
-        if mask is None:
-            self.past.copy_(last)
-        else:
-            wide = mask.view(-1, 1, 1, 1, 1)
-            torch.where(wide, last.to(self.past.dtype), self.past, out=self.past)
-
-
-def per_frame(x: Tensor) -> Tensor:
-    """[rows, frames, h, w, C] -> [rows * frames, C, h, w], channels last, without a copy."""
-    return x.flatten(0, 1).permute(0, 3, 1, 2)
-
-
-def per_chunk(x: Tensor, rows: int) -> Tensor:
-    """The way back from `per_frame`."""
-    return x.permute(0, 2, 3, 1).unflatten(0, (rows, -1))
 
 
 def pointwise(conv: nn.Conv3d | nn.Conv2d, x: Tensor, out: slice | None = None) -> Tensor:

@@ -10,8 +10,8 @@ import torch.nn as nn
 import torch.nn.functional as functional
 from torch import Tensor
 
-from ..kernels import rms_norm
-from .video_layers import Frames, Shape, Size, apart, per_chunk, per_frame, pointwise, upsample
+from ..kernels import causal_clip, keep, per_chunk, per_frame, rms_norm
+from .video_layers import Frames, Shape, Size, apart, pointwise, upsample
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,11 @@ class Norm(nn.Module):
         super().__init__()
         self.gamma = nn.Parameter(torch.ones(channels, *[1] * dims))
 
-    def forward(self, x: Tensor) -> Tensor:
         # The definition divides by a norm of at least 1e-12; that bound as part of the mean.
-        return rms_norm(x, self.gamma.flatten(), 1e-24 / x.shape[-1])
+        self.eps = 1e-24 / channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.gamma.flatten(), self.eps)
 
 
 class CausalConv(nn.Conv3d):
@@ -73,15 +75,10 @@ class CausalConv(nn.Conv3d):
         self, x: Tensor, run: Pass, norm: Norm | None = None
     ) -> Tensor:
         """A chunk, after `norm` and SiLU if given, with what the convolution remembers."""
-        memory = next(run.memory)
-        clip = memory.before(x)
-        new = clip[:, memory.kept :]
+        past = next(run.memory).past
         if norm is None:
-            new.copy_(x)
-        else:
-            torch.ops.aten.silu.out(norm(x), out=new)
-        memory.keep(clip, run.mask)
-        return self.over(clip)
+            return self.over(causal_clip(x, past, run.mask))
+        return self.over(causal_clip(x, past, run.mask, norm.gamma.flatten(), norm.eps))
 
 
 class Residual(Layer):
@@ -149,13 +146,10 @@ class Down(Layer):
 
     def _merge(self, conv: CausalConv, x: Tensor, run: Pass) -> Tensor:
         memory = next(run.memory)
-        if run.first:
-            memory.keep(x, run.mask)
-            return x if x.shape[1] == 1 else torch.cat((x[:, :1], conv.over(x)), 1)
-        clip = memory.before(x)
-        clip[:, memory.kept :] = x
-        memory.keep(clip, run.mask)
-        return conv.over(clip)
+        if not run.first:
+            return conv.over(causal_clip(x, memory.past, run.mask))
+        keep(memory.past, x[:, x.shape[1] - memory.kept :], run.mask)
+        return x if x.shape[1] == 1 else torch.cat((x[:, :1], conv.over(x)), 1)
 
 
 class Up(Layer):
