@@ -109,10 +109,13 @@ def measure(plan: ModelPlan) -> dict[str, Any]:
 def _measure(
     plan: ModelPlan, built: _Built, clock: Clock, prepared: bench_model_rivals.Prepared
 ) -> dict[str, Any]:
+    import torch
+
     from ..streaming.measuring.contender import Source
     from ..streaming.measuring.model import Asked, Side, measure
 
-    options, schema = plan.options, built.engine.info.pipeline.controls
+    options, config = plan.options, built.config
+    schema = built.engine.info.pipeline.controls
     size = (options.width, options.height)
     steps = control_values.steps_to_run(plan.steps, schema)
     changes = control_values.read(schema, plan.controls)
@@ -122,7 +125,7 @@ def _measure(
     total = len(steps) * (1 + len(rivals)) * (1 + WINDOWS)
     with tqdm(total=total, desc="measuring", file=sys.stderr, disable=None) as bar:
         return measure(
-            Side(built.engine.engine, built.watched, built.config),
+            Side(built.engine.engine, built.watched, config.device, getattr(torch, config.dtype)),
             Asked(source, steps, changes, plan.seconds, WINDOWS),
             rivals,
             clock,

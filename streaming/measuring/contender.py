@@ -126,9 +126,13 @@ class Own:
             self._feed = self._open(self._most)
             for _ in range(self._filled):
                 self._feed.chunk()
+        held = self._feed.in_flight
         self._feed.change(_steps(steps))
-        for _ in range(1 + self._feed.in_flight):
-            self._feed.chunk()
+        self._feed.chunk()
+        if held or self._feed.in_flight:
+            # A stream batch: until the last one of before has left and all levels are in use.
+            for _ in range(max(held, steps or 1)):
+                self._feed.chunk()
 
     def window(self, seconds: float, meter: Meter | None) -> Window:
         assert self._feed is not None, "settle first"

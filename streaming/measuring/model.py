@@ -11,7 +11,6 @@ import torch
 
 from ...kernels import i420_to_rgb
 from ..clock import Clock
-from ..config import Config
 from ..controls import Controls
 from ..engine import Engine
 from ..pipeline import StreamConfig, Work
@@ -51,7 +50,8 @@ class Side:
 
     engine: Engine
     watched: Watched
-    config: Config
+    device: str
+    dtype: torch.dtype
 
 
 def measure(
@@ -60,21 +60,23 @@ def measure(
     rivals: Sequence[Rival],
     clock: Clock,
     told: Callable[[], None] = lambda: None,
+    ceiling: Ceiling | None = None,
 ) -> dict[str, Any]:
     """The report's numbers: "device_name", "ceiling", "energy", "not_counted", "runs" and
     "compare".
 
     Args:
         told: called once for each first picture and each window.
+        ceiling: by default one that fills the device.
 
     Raises:
         ControlError: a control, or a value of one, that the model does not have.
         ModelFailed: with the pipeline's reason.
     """
-    device = torch.device(side.config.device)
+    device = torch.device(side.device)
     alike = [_likenesses(side, asked, rival) for rival in rivals]
     meter, energy = _meter(device)
-    ceiling = Ceiling(device, getattr(torch, side.config.dtype), clock)
+    ceiling = ceiling or Ceiling(device, side.dtype, clock)
     pictures = _rgb(asked.source)
     with ExitStack() as ends:
         own = _own(side, asked, clock, device)
@@ -133,9 +135,8 @@ def _meter(device: torch.device) -> tuple[Meter | None, dict[str, str | None]]:
 def _costs(side: Side, asked: Asked) -> tuple[StageCosts | None, str | None]:
     """What the stages cost, or why that is not known."""
     width, height = asked.source.size
-    dtype: torch.dtype = getattr(torch, side.config.dtype)
     try:
-        return costs_of(side.watched.pipeline, (height, width), dtype), None
+        return costs_of(side.watched.pipeline, (height, width), side.dtype), None
     except NotCounted as error:
         return None, str(error)
 
@@ -185,7 +186,7 @@ def _likenesses(side: Side, asked: Asked, rival: Rival) -> list[Likeness | None]
 
 @torch.inference_mode()
 def _likeness(side: Side, asked: Asked, rival: Rival, steps: int) -> Likeness:
-    pipeline, device = side.watched.pipeline, torch.device(side.config.device)
+    pipeline, device = side.watched.pipeline, torch.device(side.device)
     schema = side.engine.info.controls
     changes = {**asked.changes, "steps": steps}
     controls = Controls.defaults(schema).changed(schema, changes)
