@@ -88,6 +88,7 @@ class RingMemory:
             view.slots,
             self.mask,
             view.rows,
+            self.ring.scales(layer),
         )
         return self.ring.look(layer, view, query)
 

@@ -129,7 +129,10 @@ def ring_bytes(
 ) -> int:
     """Of a `KVRing`: keys and values, and its counters."""
     slots = ring.sinks + ring.window + frames
-    return 2 * spec.layers * rows * slots * tokens * spec.dim * each + 8 * rows * (1 + ring.sinks)
+    numbers = 2 * spec.layers * rows * slots * tokens * spec.dim
+    # Codes of a byte, and four bytes for the scale of each head.
+    held = numbers * each if ring.store == "plain" else numbers + 4 * numbers // spec.head_dim
+    return held + 8 * rows * (1 + ring.sinks)
 
 
 def _linear(inner: int, outer: int, kernel: int = 1) -> int:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..kernels import angles, axis_pairs, ring_attention, ring_write, rope, turns
+from .ring_store import codes, storage, values
 from .specs import RingSpec
 from .state import State, row_tensor
 
@@ -59,10 +61,11 @@ class KVRing(State):
     of a window that has moved on are turned as they are read, as far as they were left behind.
 
     Attributes:
-        k, v: [layers, rows, slots, tokens, heads, head_dim].
+        k, v: [layers, rows, slots, tokens, heads, head_dim], stored as `policy.store` says.
         frames: int64 [rows], latent frames committed.
         sink_shift: int64 [rows, sinks], how many frames later than the first ones the frame in
             each sink slot is (0 until a sink is replaced).
+        k_scale, v_scale: of stored codes, [layers, rows, slots, tokens, heads]; else None.
     """
 
     policy: RingSpec
@@ -72,6 +75,8 @@ class KVRing(State):
     v: Tensor = row_tensor(dim=1, reset=False)
     frames: Tensor = row_tensor()
     sink_shift: Tensor = row_tensor()
+    k_scale: Tensor | None = row_tensor(dim=1, reset=False)
+    v_scale: Tensor | None = row_tensor(dim=1, reset=False)
 
     @classmethod
     def allocate(
@@ -86,17 +91,11 @@ class KVRing(State):
         """An empty ring; `shape` is (layers, rows, tokens, heads, head_dim)."""
         layers, rows, tokens, heads, head_dim = shape
         slots = policy.sinks + policy.window + chunk
-        # Zeros and not garbage: a slot that is masked out must still be finite.
         whole = (layers, rows, slots, tokens, heads, head_dim)
-        return cls(
-            policy,
-            chunk,
-            theta,
-            torch.zeros(whole, device=device, dtype=dtype),
-            torch.zeros(whole, device=device, dtype=dtype),
-            torch.zeros(rows, dtype=torch.int64, device=device),
-            torch.zeros(rows, policy.sinks, dtype=torch.int64, device=device),
-        )
+        (k, k_scale), (v, v_scale) = (storage(whole, policy.store, device, dtype) for _ in range(2))
+        frames = torch.zeros(rows, dtype=torch.int64, device=device)
+        shift = torch.zeros(rows, policy.sinks, dtype=torch.int64, device=device)
+        return cls(policy, chunk, theta, k, v, frames, shift, k_scale, v_scale)
 
     @property
     def slots(self) -> int:
@@ -197,18 +196,31 @@ class KVRing(State):
             mask: bool [rows], rows that run; None for all. Others keep their memory (and get an
                 output without meaning).
         """
-        for memory, new in zip(self.layer(layer), (key, value), strict=True):
-            ring_write(memory, new, view.slots, mask, view.rows)
+        scales = self.scales(layer) or (None, None)
+        for memory, new, scale in zip(self.layer(layer), (key, value), scales, strict=True):
+            ring_write(memory, new, view.slots, mask, view.rows, scale)
         return self.look(layer, view, query)
 
     def layer(self, index: int) -> tuple[Tensor, Tensor]:
-        """Keys and values of one layer, [rows, slots, tokens, heads, head_dim]."""
-        return self.k[index], self.v[index]
+        """Keys and values of one layer as they are written, [rows, slots, tokens, heads,
+        head_dim]."""
+        store = self.policy.store
+        return codes(self.k[index], store), codes(self.v[index], store)
+
+    def scales(self, index: int) -> tuple[Tensor, Tensor] | None:
+        """Of one layer's codes, [rows, slots, tokens, heads]; None where values are stored."""
+        if self.k_scale is None or self.v_scale is None:
+            return None
+        return self.k_scale[index], self.v_scale[index]
 
     def look(self, layer: int, view: RingView, query: Tensor) -> Tensor:
         """The half of `attend` that reads; the chunk is written already."""
-        keys, values = self.layer(layer)
-        out = ring_attention(query.flatten(1, 2), keys, values, view.valid, view.turn, view.rows)
+        store, scales = self.policy.store, self.scales(layer) or (None, None)
+        keys, held = (
+            values(slots[layer], scale, store, query.dtype)
+            for slots, scale in zip((self.k, self.v), scales, strict=True)
+        )
+        out = ring_attention(query.flatten(1, 2), keys, held, view.valid, view.turn, view.rows)
         return out.view_as(query)
 
     def commit(
@@ -256,9 +268,11 @@ class KVRing(State):
     def _put_newest(self, slot: Tensor, mask: Tensor) -> None:
         """Copy the newest committed frame into sink `slot` [rows] of the rows in `mask`."""
         rows = torch.arange(len(slot), device=slot.device)
-        chosen = mask.view(-1, 1, 1, 1)
-        for memory in (self.k, self.v):
+        for memory in (self.k, self.v, self.k_scale, self.v_scale):
+            if memory is None:
+                continue
             newest, old = memory[:, rows, self._newest_slot()], memory[:, rows, slot]
+            chosen = mask.view(-1, *[1] * (memory.dim() - 3))
             memory[:, rows, slot] = torch.where(chosen, newest, old)
         shift = torch.where(mask, self.frames - 1 - slot, self.sink_shift[rows, slot])
         self.sink_shift[rows, slot] = shift
@@ -273,9 +287,12 @@ class KVRing(State):
         rows = torch.arange(len(mask), device=mask.device)
         held = torch.arange(self.policy.sinks, device=mask.device) + self.sink_shift
         likeness = torch.zeros_like(self.sink_shift, dtype=torch.float32)
-        for memory, places in ((self.k, (held, self.frames[:, None] - 1)), (self.v, None)):
-            means = memory[:, :, : self.policy.sinks].float().mean(3)
-            newest = memory[:, rows, self._newest_slot()].float().mean(2)[:, :, None]
+        stored = (self.k, self.k_scale), (self.v, self.v_scale)
+        at_sinks = (slice(None), slice(None), slice(self.policy.sinks))
+        at_newest = (slice(None), rows, self._newest_slot())
+        for memory, places in zip(stored, ((held, self.frames[:, None] - 1), None), strict=True):
+            means = self._floats(memory, at_sinks).mean(3)
+            newest = self._floats(memory, at_newest).mean(2)[:, :, None]
             if places is not None:
                 means, newest = self._unplaced(means, places[0]), self._unplaced(newest, places[1])
             alike = torch.cosine_similarity(means.flatten(3), newest.flatten(3), dim=-1)
@@ -283,6 +300,11 @@ class KVRing(State):
         worst, slot = likeness.masked_fill(held < 0, -1.0).min(1)
         full = self.frames > self.policy.sinks + self.policy.window
         self._put_newest(slot, mask & full & (worst < threshold))
+
+    def _floats(self, memory: tuple[Tensor, Tensor | None], where: tuple[Any, ...]) -> Tensor:
+        slots, scale = memory
+        part = None if scale is None else scale[where]
+        return values(slots[where], part, self.policy.store, torch.float32).float()
 
     def _unplaced(self, keys: Tensor, frames: Tensor) -> Tensor:
         """Keys [layers, rows, frames, heads, head_dim] without their place in time."""

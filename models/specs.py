@@ -8,7 +8,7 @@ autoencoders stand in `coder_specs`, and are found here too.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from .coder_specs import (
     TAEHV_WAN21,
@@ -45,6 +45,8 @@ __all__ = [
 ]
 
 Positions = Literal["absolute", "relative"]
+Store = Literal["plain", "fp8", "int8"]
+STORES: tuple[Store, ...] = get_args(Store)
 Prediction = Literal["flow", "x0"]
 
 
@@ -62,6 +64,7 @@ class RingSpec:
             replaced by that frame; None keeps the first frames for ever.
         span: with "absolute", how far before a chunk a sink may stand at most (the trained range);
             when the stream is older the sinks move along. None only for clips that end sooner.
+        store: keys and values as they are, or in eight bits with scales (see `ring_store`).
     """
 
     sinks: int
@@ -69,8 +72,11 @@ class RingSpec:
     positions: Positions
     sink_threshold: float | None
     span: int | None = None
+    store: Store = "plain"
 
     def __post_init__(self) -> None:
+        if self.store not in STORES:
+            raise ValueError(f"a ring stores {', '.join(STORES)}, not {self.store!r}")
         if self.sinks < 0 or self.window < 0:
             raise ValueError(f"sinks and window must not be negative: {self.sinks}, {self.window}")
         if self.positions not in ("absolute", "relative"):
