@@ -38,6 +38,7 @@ class VideoDiffusion:
         streams: int = 4,
         sequential: bool = True,
         recorder: Recorder | None = None,
+        notes: tuple[str, ...] = (),
     ) -> None:
         """
         Args:
@@ -46,8 +47,9 @@ class VideoDiffusion:
                 a stream batch, one level a tick, all levels in one forward (throughput). Holds for
                 chunks whose `Work.spread` leaves it open.
             recorder: records stages as graphs; None runs them as they are.
+            notes: what was chosen when it was built, in sentences.
         """
-        self.tally, self._recorder = Tally(), recorder
+        self.tally, self._recorder, self._notes = Tally(), recorder, notes
         self.parts, self.info = parts, parts.info
         self.streams, self.sequential = streams, sequential
         self.banks: dict[Size, Bank] = {}
@@ -65,7 +67,8 @@ class VideoDiffusion:
 
     def told(self) -> tuple[str, ...]:
         """See `stage_runs.Staged`."""
-        return () if self._recorder is None else (self.tally.told(),)
+        stages = () if self._recorder is None else (self.tally.told(),)
+        return (*self._notes, *stages)
 
     # -- the protocol ---------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 from typing import Any, cast
 
 from .config import SCHEDULES, ConfigError
+from .eight_bits import OPTIONS as EIGHT_BITS
 from .pipeline import Pipeline, PipelineContext, PipelineFactory, PipelineInfo
 
 GROUP = "millrace.pipelines"
@@ -34,10 +35,10 @@ class BuiltIn:
 
 
 _LOADED = ("weights", "random_weights")
-_WAN = (*_LOADED, "graphs", "policy", "steps", "vae")
+_WAN = (*_LOADED, *EIGHT_BITS, "graphs", "policy", "steps", "vae")
 _UNET = (*_LOADED, "condition", "controlnet", "frame_buffer", "lora")
 BUILT_IN = {
-    "tiny": BuiltIn("tiny", "build", ("graphs", "random_weights")),
+    "tiny": BuiltIn("tiny", "build", (*EIGHT_BITS, "graphs", "random_weights")),
     "tiny-dream": BuiltIn("dream", "build", (*_LOADED, "steps")),
     "wan2.1-1.3b": BuiltIn("wan", "build_small", _WAN),
     "wan2.1-14b": BuiltIn("wan", "build_large", _WAN),

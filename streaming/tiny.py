@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ from ..models.tiny import load_prompts, load_tiny, random_tiny
 from ..models.video import VideoModel
 from .controls import Controls
 from .diffusion import VideoDiffusion
+from .eight_bits import narrow, store_of
 from .levels import Levels
 from .parts import CodecState, Course, Parts, Size
 from .pipeline import PipelineContext
@@ -133,13 +134,17 @@ def tiny_parts(model: VideoModel, prompts: PromptEncoder) -> Parts:
 
 def build(context: PipelineContext) -> VideoDiffusion:
     """The embedded model. Options: `schedule` ("stream", "sequential"), `max_sessions`,
-    `random_weights` (speed without quality, for measuring), `graphs` (see `recorders`)."""
+    `random_weights` (speed without quality, for measuring), `graphs` (see `recorders`);
+    `fp8` and `kv_cache` (see `eight_bits`)."""
     options = context.options
     make = random_tiny if options.get("random_weights") else load_tiny
     model = make(device=context.device, dtype=context.dtype)
+    spec = model.dit.spec
+    model.dit.spec = replace(spec, ring=replace(spec.ring, store=store_of(options)))
     return VideoDiffusion(
         tiny_parts(model, load_prompts()),
         streams=int(options.get("max_sessions", 4)),
         sequential=options.get("schedule", "sequential") != "stream",
         recorder=recorder_for(context.device, options),
+        notes=narrow(model.dit, context.device, options),
     )

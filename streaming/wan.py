@@ -16,6 +16,7 @@ from ..models.wan import FOLDERS, WanModel, WanSizes, load_wan, random_wan, size
 from ..models.wan_sizes import WAN_SPECS
 from .config import ConfigError, whole_number
 from .diffusion import VideoDiffusion
+from .eight_bits import narrow, store_of
 from .parts import Size
 from .pipeline import PipelineContext
 from .recorders import recorder_for
@@ -72,6 +73,7 @@ class WanOptions:
                 policy = replace(policy, levels=policy.steps(steps))
         except ValueError as error:
             raise ConfigError(str(error)) from error
+        policy = replace(policy, ring=replace(policy.ring, store=store_of(options)))
         width, height = options.get("size", SIZES[0])
         if not (width and height):
             width, height = SIZES[0]
@@ -114,6 +116,7 @@ def build(
     recorder = recorder_for(context.device, context.options)
     named = WAN_SPECS[name] if named is None else named
     model, room = _loaded(name, options, named, context)
+    notes = narrow(model.dit, context.device, context.options)
     reader = _reader(options, model, context)
     random = options.weights is None
     info = wan_info(name, TITLES.get(name, name), options.policy, random)
@@ -124,6 +127,7 @@ def build(
         streams=options.max_sessions,
         sequential=options.sequential,
         recorder=recorder,
+        notes=notes,
     )
 
 

@@ -48,7 +48,7 @@ def test_built_in_and_own_names_load() -> None:
         (
             "wan2.1-14b",
             "lora",
-            "wan2.1-14b has no option lora; it knows graphs, policy, schedule",
+            "wan2.1-14b has no option lora; it knows fp8, graphs, kv_cache, policy",
         ),
         ("passthrough", "schedule", "schedule: 1 is not one of stream, sequential"),
     ],
