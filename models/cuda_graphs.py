@@ -53,12 +53,12 @@ class Reads(TorchDispatchMode):
 
 
 class CudaRecorder:
-    """Records CUDA graphs; all of them share one pool of memory."""
+    """Records CUDA graphs. Those of one queue share a pool of memory, as they never run at once."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._stream = torch.cuda.Stream(device)
-        self._pool = torch.cuda.graph_pool_handle()
+        self._pools: dict[int, tuple[int, int]] = {}
 
     def record(self, run: Callable[[], Tensor]) -> Recording:
         """See `Recorder`."""
@@ -73,8 +73,9 @@ class CudaRecorder:
                 run()
         here.wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
+        pool = self._pools.setdefault(here.cuda_stream, torch.cuda.graph_pool_handle())
         # Other threads may use the device meanwhile; what they do is no part of this.
         mode = "thread_local"
-        with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode=mode):
+        with torch.cuda.graph(graph, pool, self._stream, capture_error_mode=mode):
             output = run()
         return Recording(output, graph.replay, reads.storages)

@@ -16,6 +16,7 @@ from ..models.state import State
 from .brought import numbers_on
 from .entries import Finished
 from .parts import Parts, Size
+from .queues import InOrder, Queues
 
 Memory = TypeVar("Memory", bound=State)
 
@@ -29,6 +30,7 @@ class Bank:
         size: height and width of the pictures.
         passed: see `Lanes`.
         graphs: where what runs over this memory is recorded; None runs it as it is.
+        queues: where the parts of a tick go; memory is written on the queue that it belongs to.
     """
 
     def __init__(
@@ -38,8 +40,9 @@ class Bank:
         size: Size,
         passed: Callable[[int, int | None], None],
         graphs: Graphs | None = None,
+        queues: Queues | None = None,
     ) -> None:
-        self.graphs = graphs
+        self.graphs, self._queues = graphs, queues or InOrder()
         self.size, self.slots, self._codec = size, slots, parts.codec
         frames, _, height, width = parts.codec.latent_shape(size)
         levels, shape = parts.noise.levels, (frames, height, width)
@@ -62,29 +65,40 @@ class Bank:
         """Whether no stream has a slot."""
         return len(self._free) == self.slots
 
+    def tensors(self) -> Iterator[Tensor]:
+        """All memory."""
+        yield from self.lanes.forward.tensors()
+        yield from self.memory.tensors()
+
     def take(self) -> int | None:
         """A slot, as new; None when all are taken."""
         if not self._free:
             return None
         slot = self._free.pop(0)
-        self.lanes.clear(slot)
+        with self._queues.on("denoise"):
+            self.lanes.clear(slot)
         self.forget(slot)
         return slot
 
     def give_back(self, slot: int) -> None:
-        self.lanes.clear(slot)
+        with self._queues.on("denoise"):
+            self.lanes.clear(slot)
         # Lowest first: slots in use then tend to lie together, and need no gathering.
         self._free.append(slot)
         self._free.sort()
 
     def forget(self, slot: int) -> None:
         """Let the stream in this slot begin anew; chunks in flight go on."""
-        self.lanes.reset(slot)
-        self.memory.reset(self._mask([slot]))
+        with self._queues.on("denoise"):
+            self.lanes.reset(slot)
+        self.forget_source([slot])
+        with self._queues.on("decode"):
+            self.memory.decoder.reset(self._mask([slot]))
 
     def forget_source(self, slots: Sequence[int]) -> None:
         """Let the encoder of these slots begin anew."""
-        self.memory.encoder.reset(self._mask(slots))
+        with self._queues.on("encode"):
+            self.memory.encoder.reset(self._mask(slots))
 
     def _mask(self, slots: Sequence[int]) -> Tensor:
         device = self.lanes.x.device
@@ -94,31 +108,36 @@ class Bank:
     def encode(self, slots: Sequence[int], frames: Sequence[Tensor], lead: bool = False) -> Tensor:
         """Live frames, [T, 3, H, W] for each slot, to latents, [slots, c, C, h, w]. Frames of
         another size are scaled. A `lead` is of one frame each."""
-        pictures = torch.stack([self._fitted(part) for part in frames]).to(self._kind)
 
         def encode(part: Tensor, memory: State) -> Tensor:
             return self._codec.encode(part, memory, lead)
 
         name = "encode lead" if lead else "encode"
-        return self._each(name, encode, pictures, self.memory.encoder, slots)
+        with self._queues.on("encode", *frames):
+            pictures = torch.stack([self._fitted(part) for part in frames]).to(self._kind)
+            encoded = self._each(name, encode, pictures, self.memory.encoder, slots)
+        with self._queues.on("denoise", encoded):
+            return encoded
 
     def decode(self, finished: Sequence[Finished]) -> Tensor:
         """Latents of different slots to pictures, [slots, T, 3, H, W] in 0..1."""
         slots = [done.slot for done in finished]
-        return self._decode(slots, [done.latent for done in finished], False).clamp_(0, 1)
+        with self._queues.on("decode"):
+            return self._decode(slots, [done.latent for done in finished], False).clamp_(0, 1)
 
     def decode_leads(self, slots: Sequence[int], latents: Sequence[Tensor]) -> None:
         """Let the decoder see the leads of new streams, [1, C, h, w] each."""
         self._decode(slots, latents, True)
 
     def _decode(self, slots: Sequence[int], latents: Sequence[Tensor], lead: bool) -> Tensor:
-        given = torch.cat(list(latents)).to(self._kind).unflatten(0, (len(slots), -1))
 
         def decode(part: Tensor, memory: State) -> Tensor:
             return self._codec.decode(part, memory, lead)
 
         name = "decode lead" if lead else "decode"
-        return self._each(name, decode, given, self.memory.decoder, slots)
+        with self._queues.on("decode", *latents):
+            given = torch.cat(list(latents)).to(self._kind).unflatten(0, (len(slots), -1))
+            return self._each(name, decode, given, self.memory.decoder, slots)
 
     def _each(
         self,

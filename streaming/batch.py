@@ -13,6 +13,7 @@ from ..kernels.color import i420_to_rgb, rgb_to_i420
 from .controls import Controls
 from .frames import Frame, Stamp
 from .pipeline import NOMINAL, Effort, Result, Work
+from .queues import Queues
 from .session import EngineSession, Pending
 from .transfer import Landing, download, upload
 
@@ -53,7 +54,12 @@ Mark = Callable[[str, int, int | None], None]
 
 
 def encode(
-    jobs: Sequence[Job], chunk: int, device: torch.device, goes_on: GoesOn, mark: Mark
+    jobs: Sequence[Job],
+    chunk: int,
+    device: torch.device,
+    goes_on: GoesOn,
+    mark: Mark,
+    queues: Queues,
 ) -> list[Work]:
     """Pixels to the device and to RGB, one copy and one conversion for all sessions of a size.
 
@@ -66,8 +72,9 @@ def encode(
         if job.frames:
             by_size.setdefault((job.frames[0].width, job.frames[0].height), []).append(job)
     for group in by_size.values():
-        planes = upload([frame for job in group for frame in job.frames], device)
-        parts = i420_to_rgb(planes).split(chunk)
+        with queues.on("upload"):
+            planes = upload([frame for job in group for frame in job.frames], device)
+            parts = i420_to_rgb(planes).split(chunk)
         chunks.update(zip((job.session.id for job in group), parts, strict=True))
     return [
         Work(
@@ -102,7 +109,7 @@ def take_repeats(session: EngineSession) -> list[Emission]:
     return repeats
 
 
-def decode(done: list[tuple[EngineSession, Result]]) -> list[Emission]:
+def decode(done: list[tuple[EngineSession, Result]], queues: Queues) -> list[Emission]:
     """RGB to I420 and towards the host, one conversion and one copy for all results of a size."""
     by_size: dict[tuple[int, ...], list[tuple[EngineSession, Result]]] = {}
     for session, result in done:
@@ -110,7 +117,8 @@ def decode(done: list[tuple[EngineSession, Result]]) -> list[Emission]:
     emissions: list[Emission] = []
     for group in by_size.values():
         frames = [result.frames for _, result in group]
-        landing = download(rgb_to_i420(frames[0] if len(frames) == 1 else torch.cat(frames)))
+        with queues.on("download", *frames):
+            landing = download(rgb_to_i420(frames[0] if len(frames) == 1 else torch.cat(frames)))
         first = 0
         for session, result in group:
             pending = session.pending.popleft()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..kernels import gaussian_noise
 from ..models.bring import bring
+from .queues import queue_of
 
 Key = TypeVar("Key", bound=Hashable)
 COMBINATIONS = 256
@@ -42,7 +43,9 @@ class Numbers:
 
     def of(self, numbers: tuple[int, ...]) -> Tensor:
         """[n], not to be written."""
-        return self._kept.get(numbers, lambda: self._bring(numbers))
+        # Each queue its own: another one would not know when they have come.
+        key = (queue_of(self._device), *numbers)
+        return self._kept.get(key, lambda: self._bring(numbers))
 
     def _bring(self, numbers: tuple[int, ...]) -> Tensor:
         with torch.inference_mode(False):
@@ -53,6 +56,32 @@ class Numbers:
 def numbers_on(device: torch.device) -> Numbers:
     """The numbers that are kept on a device."""
     return Numbers(device)
+
+
+class Shares:
+    """Single numbers as scalar tensors: shares of noise, and what a model is told of them."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._kept = Kept[tuple[int, float]](COMBINATIONS)
+        self._device = device
+
+    def of(self, number: float | Tensor) -> Tensor:
+        """float64, not to be written; whoever computes with it takes it in the type of the rest.
+        What is a tensor already stays as it is."""
+        if isinstance(number, Tensor):
+            return number
+        key = (queue_of(self._device), number)
+        return self._kept.get(key, lambda: self._bring(number))
+
+    def _bring(self, number: float) -> Tensor:
+        with torch.inference_mode(False):
+            return bring(torch.tensor(number, dtype=torch.float64), self._device)
+
+
+@lru_cache(maxsize=8)
+def shares_on(device: torch.device) -> Shares:
+    """The shares that are kept on a device."""
+    return Shares(device)
 
 
 class Noises:

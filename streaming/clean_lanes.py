@@ -52,7 +52,7 @@ class CleanLanes(Lanes):
                     continue
                 del going[slot]
                 finished.append(Finished(slot, entry.index, latent))
-                self._put(slot, entry, latent, 0)
+                self.forward.put(slot, entry, latent, 0)
         again = {slot: entry for slot, entry in chunks.items() if entry.commit}
         if again:
             self.forward.run(list(again), list(again.values()), commit=False)

@@ -7,7 +7,7 @@ embedded model (`tiny`) and the released ones (`wan`) are two choices of its par
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from .parts import Parts, Size
 from .pipeline import Result, StreamConfig, Work
 from .portable import Arrays, load_rows, save_rows, to_array
 from .prompts import PromptLibrary
+from .queues import InOrder, Queues
 
 __all__ = ["Stream", "VideoDiffusion", "fitted", "scaled"]
 
@@ -38,6 +39,7 @@ class VideoDiffusion:
         streams: int = 4,
         sequential: bool = True,
         recorder: Recorder | None = None,
+        queues: Queues | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
         """
@@ -48,7 +50,10 @@ class VideoDiffusion:
                 chunks whose `Work.spread` leaves it open.
             recorder: records stages as graphs; None runs them as they are.
             notes: what was chosen when it was built, in sentences.
+            queues: where the parts of a tick go; None for one after another. With queues of their
+                own, frames come on "upload" (or the caller's own), and results are on "decode".
         """
+        self.queues: Queues = queues or InOrder()
         self.tally, self._recorder, self._notes = Tally(), recorder, notes
         self.parts, self.info = parts, parts.info
         self.streams, self.sequential = streams, sequential
@@ -87,6 +92,7 @@ class VideoDiffusion:
     def save(self, stream: Stream) -> dict[str, npt.NDArray[Any]]:
         """See `pipeline.Portable`."""
         assert not stream.bank.lanes.in_flight(stream.slot)
+        self.queues.join()
         arrays = save_rows(stream.bank, stream.slot)
         arrays["noise"] = to_array(torch.as_tensor(stream.noise))
         if stream.last_frame is not None:
@@ -107,6 +113,7 @@ class VideoDiffusion:
         height, width = facts["size"]
         device = self.parts.dit.patch_embedding.weight.device
         stream = self._stream((config.height, config.width), *self._place((height, width)))
+        self.queues.join()
         load_rows(stream.bank, stream.slot, saved)
         stream.noise = torch.from_numpy(saved["noise"]).to(device)
         stream.resets, stream.begun = facts["resets"], facts["begun"]
@@ -114,18 +121,23 @@ class VideoDiffusion:
         if "last_frame" in saved:
             stream.last_frame = torch.from_numpy(saved["last_frame"]).to(device)
         stream.wish.recall(facts["wish"])
+        # These are read on other queues from now on.
+        own = (part for part in (stream.noise, stream.last_frame) if isinstance(part, Tensor))
+        self.queues.settle(*own)
         return stream
 
     @torch.inference_mode()
     def step(self, batch: Sequence[Work]) -> list[Result]:
         self._batch = batch
         results: list[Result] = []
-        for work in batch:
-            results += self._settle(work)
-        for bank in dict.fromkeys(work.stream.bank for work in batch):
-            works = [work for work in batch if work.stream.bank is bank]
-            self._entrance.enter(bank, sorted(works, key=lambda work: work.stream.slot))
-            results += self._run(bank, works)
+        self.queues.settle()
+        with self.queues.on("denoise", *(w.frames for w in batch if w.frames is not None)):
+            for work in batch:
+                results += self._settle(work)
+            for bank in dict.fromkeys(work.stream.bank for work in batch):
+                works = [work for work in batch if work.stream.bank is bank]
+                self._entrance.enter(bank, sorted(works, key=lambda work: work.stream.slot))
+                results += self._run(bank, works)
         self._batch = ()
         return results
 
@@ -139,7 +151,9 @@ class VideoDiffusion:
                 self.parts.room.check(self.streams, size)
             # Memory that may be written in any mode, wherever it is made.
             with torch.inference_mode(False):
-                bank = Bank(self.parts, self.streams, size, self._passed, self._graphs())
+                own = self._graphs(), self.queues
+                bank = Bank(self.parts, self.streams, size, self._passed, *own)
+            self.queues.settle(*bank.tensors())
         self.banks[size] = bank  # the last one is the one used last
         slot = bank.take()
         if slot is None:
@@ -181,12 +195,12 @@ class VideoDiffusion:
     def _completed(self, stream: Stream) -> list[Result]:
         """Bring out all that is in flight."""
         finished = stream.bank.lanes.complete(stream.slot)
-        return list(self._decoded(stream.bank, {stream.slot: stream}, finished))
+        return self._decoded(stream.bank, {stream.slot: stream}, finished)
 
     def _scaled(self, size: Size, scale: float) -> Size:
         return scaled(size, scale, self.info.size_multiple)
 
-    def _run(self, bank: Bank, works: Sequence[Work]) -> Iterator[Result]:
+    def _run(self, bank: Bank, works: Sequence[Work]) -> list[Result]:
         """All passes of one size, then its pictures."""
         by_slot = {work.stream.slot: work for work in works}
         # A flush is of a stream that has chunks in flight: bringing out one is one pass of all.
@@ -202,17 +216,20 @@ class VideoDiffusion:
 
     def _decoded(
         self, bank: Bank, streams: dict[int, Stream], finished: Sequence[Finished]
-    ) -> Iterator[Result]:
+    ) -> list[Result]:
         """Pictures of what has left the lanes: one of each stream at a time, in order."""
-        left = list(finished)
+        left, results = list(finished), list[Result]()
         while left:
             slots = list(dict.fromkeys(done.slot for done in left))
             now = [next(done for done in left if done.slot == slot) for slot in slots]
             left = [done for done in left if done not in now]
-            for done, frames in zip(now, bank.decode(now), strict=True):
-                stream = streams[done.slot]
-                yield Result(stream, done.index, fitted(frames, stream.size), stream.notes)
-            self._mark("decode", len(now), None)
+            with self.queues.on("decode"):
+                for done, frames in zip(now, bank.decode(now), strict=True):
+                    stream = streams[done.slot]
+                    shown = fitted(frames, stream.size)
+                    results.append(Result(stream, done.index, shown, stream.notes))
+                self._mark("decode", len(now), None)
+        return results
 
     def _passed(self, rows: int, window: int | None) -> None:
         self._mark("pass", rows, window)

@@ -23,6 +23,7 @@ from .intake import job_of
 from .moving import Parcel, portable
 from .pipeline import Pipeline, StreamConfig
 from .publish import publish, tell_rung
+from .queues import queues_of
 from .room import free_share
 from .scheduling.costs import CostTable
 from .scheduling.policies import policy_named
@@ -84,6 +85,7 @@ class Engine:
         self.totals = Totals()
         """Counted over all sessions since the engine was made."""
         self._stages = StageBook(pipeline, self.totals)
+        self._queues = queues_of(pipeline)
         self.trace: Trace | None = None
         """Where spans go while somebody records."""
         self.watch_launches: Callable[[Sequence[str]], None] = _unwatched
@@ -156,7 +158,7 @@ class Engine:
         watch = Stopwatch(self._clock, self._device)
         start = self._clock.now()
         goes_on = partial(self._goes_on, round)
-        works = encode(jobs, self.info.chunk, self._device, goes_on, watch.mark)
+        works = encode(jobs, self.info.chunk, self._device, goes_on, watch.mark, self._queues)
         encoded = self._clock.now()
         sessions = [job.session for job in jobs]
         stepping = partial(self._streams.step, sessions, works, self.watch_launches)
@@ -167,7 +169,7 @@ class Engine:
         self._stages.book()
         if not watch:
             watch.mark("pass", len(jobs), None)
-        emissions = decode(done)
+        emissions = decode(done, self._queues)
         if done:
             watch.mark("decode", len(done), None)
         decoded = self._clock.now()

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..models.graphs import Call
 from .banks import Bank
+from .brought import shares_on
 from .entries import Entry
 from .motion import NoiseController
 from .parts import Course, Parts, Size, Wish
@@ -109,15 +111,29 @@ class Entrance:
     def _entry(self, arrival: Arrival, latents: dict[int, Tensor]) -> Entry:
         stream, course = arrival.stream, arrival.course
         if course.source == "video":
-            before = course.noise if stream.last_frame is None else stream.noise
-            controller = NoiseController(course.noise)
-            stream.noise = controller.next(before, arrival.frames, stream.last_frame)
+            stream.noise, told = self._noise(arrival)
             stream.last_frame = arrival.frames[-1]
-            return self._with_noise(arrival, latents[stream.slot], torch.as_tensor(stream.noise))
+            return self._made(arrival, latents[stream.slot], stream.noise, told)
         return self._of_noise(arrival, len(stream.bank.lanes.x[0]))
 
-    def _with_noise(self, arrival: Arrival, latent: Tensor, noise: Tensor) -> Entry:
-        return self._made(arrival, latent, noise, self._parts.noise.timestep(noise))
+    def _noise(self, arrival: Arrival) -> tuple[Tensor, Tensor]:
+        """What a live chunk enters with, and what the model is told of it."""
+        stream, scale, graphs = arrival.stream, arrival.course.noise, arrival.stream.bank.graphs
+        last = stream.last_frame
+        before = scale if last is None else stream.noise
+        if graphs is None or last is None:
+            noise = NoiseController(scale).next(before, arrival.frames, last)
+            return noise, self._parts.noise.timestep(noise)
+        shares = shares_on(arrival.frames.device)
+        inputs = (arrival.frames, last, shares.of(before), shares.of(scale))
+        key = ("motion", tuple(arrival.frames.shape))
+        noise, told = graphs.run(key, Call(self._moved, inputs)).unbind(0)
+        return noise, told
+
+    def _moved(self, frames: Tensor, last: Tensor, before: Tensor, scale: Tensor) -> Tensor:
+        """The same as a function of tensors, [2]."""
+        noise = NoiseController(scale).next(before, frames, last)
+        return torch.stack((noise, self._parts.noise.timestep(noise)))
 
     def _of_noise(self, arrival: Arrival, frames: int) -> Entry:
         first = arrival.course.ladder[0]
@@ -200,5 +216,5 @@ class Entrance:
             entry = self._of_noise(arrival, 1)
         else:
             still = torch.full((), arrival.course.noise, device=latent.device)
-            entry = self._with_noise(arrival, latent, still)
+            entry = self._made(arrival, latent, still, self._parts.noise.timestep(still))
         return replace(entry, index=LEAD, new_scene=False)

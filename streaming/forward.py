@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ..kernels import gaussian_noise
 from ..models.block import Reading
+from ..models.bring import bring
 from ..models.dit import CausalDiT
 from ..models.graphs import Call, Graphs, bucket
-from .brought import numbers_on
+from .brought import Noises, numbers_on, shares_on
 from .entries import Entry
 from .levels import Levels
 from .prompts import Mixtures
 
 Passed = Callable[[int, int | None], None]
 """Told after each forward how many rows it had and how far back they looked."""
+Words = tuple[int, int, int]
+"""What noise follows from: seed, chunk, level."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mix:
+    """A chunk's latent as a level takes it.
+
+    Attributes:
+        latent: [c, C, h, w], clean.
+        words: of the noise.
+        share: of noise, 0..1.
+        told: what the model is told of it, 0..1000.
+    """
+
+    latent: Tensor
+    words: Words
+    share: Tensor | float
+    told: Tensor | float
 
 
 class Forward:
@@ -57,13 +79,46 @@ class Forward:
         self.x, self.cond = (part.permute(0, 1, 4, 2, 3) for part in (self._x, self._cond))
         self.t = torch.zeros(rows, frames, device=weight.device)
         self.mixtures, self._graphs = Mixtures(dit), graphs
-        self.numbers = numbers_on(weight.device)
+        self.numbers, self._shares = numbers_on(weight.device), shares_on(weight.device)
+        self.noises = Noises(2 * rows, weight.device)
+
+    def tensors(self) -> Iterator[Tensor]:
+        """All memory."""
+        yield from (self._x, self._cond, self.t)
+        yield from self.state.tensors()
 
     def put(self, row: int, entry: Entry, x: Tensor, t: Tensor | float) -> None:
         """Lay a chunk into a row."""
         self.x[row, : entry.frames] = x
         self.cond[row, : entry.frames] = entry.cond
         self.t[row] = t
+
+    def mix(self, row: int, entry: Entry, mix: Mix) -> None:
+        """Lay a chunk into a row with noise."""
+        if self._graphs is None:
+            noise = self.noises.of(mix.words, tuple(entry.cond.shape))
+            share = mix.share.float() if isinstance(mix.share, Tensor) else mix.share
+            self.put(row, entry, torch.lerp(mix.latent.float(), noise, share), mix.told)
+            return
+        numbers = bring(torch.tensor([row, *mix.words]), self.x.device)
+        share, told = self._shares.of(mix.share), self._shares.of(mix.told)
+        inputs = (mix.latent, entry.cond, numbers, share, told)
+        call = Call(self._mixed, inputs, memory=(self._x, self._cond, self.t))
+        self._graphs.run(("mix", entry.frames), call)
+
+    def _mixed(
+        self, latent: Tensor, cond: Tensor, numbers: Tensor, share: Tensor, told: Tensor
+    ) -> Tensor:
+        """The same as a function of tensors: numbers is the row and then the words, int64 [4]."""
+        row, words, frames = numbers[:1], numbers[1:].split(1), len(latent)
+        device = latent.device
+        noise = gaussian_noise(*words, tuple(latent.shape), device, torch.float32)[0]
+        mixed = torch.lerp(latent.float(), noise, share.float())
+        for place, value in ((self._x, mixed), (self._cond, cond)):
+            last = value.permute(0, 2, 3, 1)[None].to(place.dtype)
+            place[:, :frames].index_copy_(0, row, last)
+        self.t.index_copy_(0, row, told.to(self.t.dtype).expand(1, self.t.shape[1]))
+        return mixed
 
     def run(self, rows: Sequence[int], entries: Sequence[Entry], commit: bool = True) -> Tensor:
         """The model over some rows, their chunks then past if `commit`; clean latents

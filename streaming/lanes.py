@@ -17,9 +17,8 @@ from torch import Tensor
 
 from ..models.dit import CausalDiT
 from ..models.graphs import Graphs
-from .brought import Noises
 from .entries import Entry, Finished
-from .forward import Forward, Passed
+from .forward import Forward, Mix, Passed, Words
 from .levels import Levels
 
 GoOn = Callable[[int, int], bool]
@@ -70,7 +69,6 @@ class Lanes:
         self.state, self.x = self.forward.state, self.forward.x
         self.flights: list[Entry | None] = [None] * rows
         self.recent: list[tuple[int, int]] = [(-1, -1)] * rows
-        self.noises = Noises(2 * rows, self.x.device)
         self._early: list[Finished] = []
 
     def in_flight(self, slot: int) -> int:
@@ -101,12 +99,8 @@ class Lanes:
             raise ValueError(f"{entry.steps} steps; these lanes have 1 to {levels} levels")
         row = slot * self.levels
         assert self.flights[row] is None, "the first lane is taken"
-        noise = self._noise(entry, 0)
-        mixed = torch.lerp(entry.cond.float(), noise, entry.sigma.to(torch.float32))
-        self._put(row, entry, mixed, entry.timestep)
-
-    def _put(self, row: int, entry: Entry, x: Tensor, t: Tensor | float) -> None:
-        self.forward.put(row, entry, x, t)
+        mix = Mix(entry.cond, self._words(entry, 0), entry.sigma, entry.timestep)
+        self.forward.mix(row, entry, mix)
         self.flights[row] = entry
 
     def advance(self, slots: Sequence[int]) -> list[Finished]:
@@ -149,8 +143,7 @@ class Lanes:
         for slot in slots:
             entry = entries[slot]
             for row in range(slot * self.levels, (slot + 1) * self.levels):
-                self._put(row, entry, entry.cond, 0)
-                self.flights[row] = None
+                self.forward.put(row, entry, entry.cond, 0)
                 self.recent[row] = (self.recent[row][1], entry.index)
         rows = [slot * self.levels + level for slot in slots for level in range(self.levels)]
         self.forward.run(rows, [entries[slot] for slot in slots for _ in range(self.levels)])
@@ -202,9 +195,9 @@ class Lanes:
     def _renoise(self, row: int, entry: Entry, level: int, clean: Tensor) -> None:
         """Put a chunk that is clean for now at its next level."""
         nominal = (entry.ladder or self.noise.nominal)[level]
-        noise = self._noise(entry, level)
-        mixed = torch.lerp(clean.float(), noise, self.noise.sigma(nominal))
-        self._put(row, entry, mixed, 1000 * nominal)
+        share = self.noise.sigma(nominal)
+        self.forward.mix(row, entry, Mix(clean, self._words(entry, level), share, 1000 * nominal))
+        self.flights[row] = entry
 
     def _found_history(self, row: int, frames: int) -> None:
         """Give a level that sat out some chunks (fewer steps were asked for) the history of the
@@ -215,9 +208,8 @@ class Lanes:
         # The chunk's own slot is written again at this level before anything reads it.
         ring.frames[row] -= frames
 
-    def _noise(self, entry: Entry, level: int) -> Tensor:
-        chunk = entry.index if self.fresh_noise else 0
-        return self.noises.of((entry.seed, chunk, level), tuple(entry.cond.shape))
+    def _words(self, entry: Entry, level: int) -> Words:
+        return entry.seed, entry.index if self.fresh_noise else 0, level
 
     def _mask(self, rows: range) -> Tensor:
         mask = torch.zeros(len(self.flights), dtype=torch.bool, device=self.x.device)

@@ -21,10 +21,10 @@ class NoiseController:
     """s_t = 0.9 (s_max - 0.1 d) + 0.1 s_(t-1), d the largest step between frames over 0.2.
 
     Attributes:
-        scale: s_max, the noise of a still picture, 0..1.
+        scale: s_max, the noise of a still picture, 0..1; a number or a scalar tensor.
     """
 
-    scale: float
+    scale: float | Tensor
 
     def next(self, previous: float | Tensor, frames: Tensor, last: Tensor | None) -> Tensor:
         """Noise scale for a chunk, a scalar on the device of the frames (never asked back).
@@ -35,7 +35,10 @@ class NoiseController:
             last: [3, H, W], last frame of the chunk before, or None at the start.
         """
         motion = self.motion(frames, last)
-        target = self.scale - RANGE * (motion / FULL_MOTION).clamp(0, 1)
+        scale = self.scale
+        if isinstance(scale, Tensor):
+            scale = scale.to(motion.dtype)  # as a number would count
+        target = scale - RANGE * (motion / FULL_MOTION).clamp(0, 1)
         return NEW_SHARE * target + (1 - NEW_SHARE) * previous
 
     @staticmethod

@@ -35,10 +35,10 @@ class BuiltIn:
 
 
 _LOADED = ("weights", "random_weights")
-_WAN = (*_LOADED, *EIGHT_BITS, "graphs", "policy", "steps", "vae")
+_WAN = (*_LOADED, *EIGHT_BITS, "graphs", "policy", "queues", "steps", "vae")
 _UNET = (*_LOADED, "condition", "controlnet", "frame_buffer", "lora")
 BUILT_IN = {
-    "tiny": BuiltIn("tiny", "build", (*EIGHT_BITS, "graphs", "random_weights")),
+    "tiny": BuiltIn("tiny", "build", (*EIGHT_BITS, "graphs", "queues", "random_weights")),
     "tiny-dream": BuiltIn("dream", "build", (*_LOADED, "steps")),
     "wan2.1-1.3b": BuiltIn("wan", "build_small", _WAN),
     "wan2.1-14b": BuiltIn("wan", "build_large", _WAN),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from .moving import Parcel, pack, unpack
 from .pipeline import Pipeline, PipelineInfo, Result, Work
+from .queues import queues_of
 from .results import PipelineError, check_range, match
 from .session import EngineSession
 
@@ -58,6 +59,7 @@ class Streams:
         done = match(self._info, sessions, results, flushed)
         for _, result in done:
             if self._reads or result.index == 0:
+                queues_of(self._pipeline).join()
                 check_range(self._info, result.frames)
         return done
 

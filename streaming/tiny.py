@@ -22,7 +22,7 @@ from .levels import Levels
 from .parts import CodecState, Course, Parts, Size
 from .pipeline import PipelineContext
 from .prompts import Prompt, PromptLibrary
-from .recorders import recorder_for
+from .recorders import queues_for, recorder_for
 from .tiny_info import ENTRY_NOISE, SIGMAS, TINY_INFO
 
 IDLE_BANKS = 2
@@ -134,7 +134,7 @@ def tiny_parts(model: VideoModel, prompts: PromptEncoder) -> Parts:
 
 def build(context: PipelineContext) -> VideoDiffusion:
     """The embedded model. Options: `schedule` ("stream", "sequential"), `max_sessions`,
-    `random_weights` (speed without quality, for measuring), `graphs` (see `recorders`);
+    `random_weights` (speed without quality, for measuring), `graphs` and `queues` (`recorders`);
     `fp8` and `kv_cache` (see `eight_bits`)."""
     options = context.options
     make = random_tiny if options.get("random_weights") else load_tiny
@@ -146,5 +146,6 @@ def build(context: PipelineContext) -> VideoDiffusion:
         streams=int(options.get("max_sessions", 4)),
         sequential=options.get("schedule", "sequential") != "stream",
         recorder=recorder_for(context.device, options),
+        queues=queues_for(context.device, options),
         notes=narrow(model.dit, context.device, options),
     )

@@ -19,7 +19,7 @@ from .diffusion import VideoDiffusion
 from .eight_bits import narrow, store_of
 from .parts import Size
 from .pipeline import PipelineContext
-from .recorders import recorder_for
+from .recorders import queues_for, recorder_for
 from .wan_info import SIZES, STRIDE, wan_info
 from .wan_parts import wan_parts
 from .wan_room import WanRoom
@@ -114,6 +114,7 @@ def build(
     """
     options = WanOptions.read(name, context)
     recorder = recorder_for(context.device, context.options)
+    queues = queues_for(context.device, context.options)
     named = WAN_SPECS[name] if named is None else named
     model, room = _loaded(name, options, named, context)
     notes = narrow(model.dit, context.device, context.options)
@@ -127,6 +128,7 @@ def build(
         streams=options.max_sessions,
         sequential=options.sequential,
         recorder=recorder,
+        queues=queues,
         notes=notes,
     )
 

@@ -46,6 +46,7 @@ USES_TORCH = {
     "parts",
     "portable",
     "prompts",
+    "queues",
     "recorders",
     "results",
     "sd",

@@ -3,8 +3,10 @@ CUDA graph knows nothing but operations and addresses."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +17,8 @@ from millrace.streaming.diffusion import Stream, VideoDiffusion
 from millrace.streaming.pipeline import NOMINAL, Effort, StreamConfig, Work
 from millrace.streaming.wan_info import TEXT
 from tape import TapeRecorder, references_only
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from . import tiny_models, wan_models
 
@@ -134,3 +138,52 @@ def test_rows_that_fill_a_bucket_are_untouched() -> None:
         host.step(works[:3])
     assert bank.graphs is not None and ("forward", 6, 1, True) in bank.graphs
     assert all(torch.equal(a, b) for a, b in zip(before, past, strict=True))
+
+
+class Outside(TorchDispatchMode):
+    """Counts, by name, the operations beside recordings that bring new memory."""
+
+    def __init__(self, recorder: TapeRecorder) -> None:
+        super().__init__()
+        self._recorder, self.made = recorder, Counter[str]()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        given = {t.untyped_storage()._cdata for t in leaves((args, kwargs))}
+        new = [t for t in leaves(result) if t.untyped_storage()._cdata not in given]
+        if new and not self._recorder.inside:
+            self.made[func._schema.name.removeprefix("aten::")] += 1
+        return result
+
+
+def leaves(tree: Any) -> list[torch.Tensor]:
+    return [value for value in pytree.tree_leaves(tree) if isinstance(value, torch.Tensor)]
+
+
+@pytest.mark.parametrize("name", ["tiny", "wan"])
+def test_after_warming_up_a_tick_brings_no_memory_but_its_results(name: str) -> None:
+    """Of each stage a copy of its result, and rows that are joined for a stage."""
+    recorder = TapeRecorder()
+    if name == "tiny":
+        host = tiny_models.pipeline(tiny_models.small_model(), recorder=recorder)
+        wish, frames = tiny_models.controls({"steps": 2}), tiny_models.clip(1, 8)
+    else:
+        host = wan_models.pipeline(wan_models.model(), recorder=recorder)
+        wish, frames = wan_models.wishes(steps=2), wan_models.clip(1, 8)
+    side = frames.shape[-1]
+    streams = [host.open(StreamConfig(side, side)) for _ in range(2)]
+    for tick in range(5):
+        host.step([Work(stream, tick, frames[tick], wish) for stream in streams])
+    warm = dict(host.tally.counts)
+    with torch.inference_mode(), Outside(recorder) as outside:
+        for tick in range(5, 8):
+            host.step([Work(stream, tick, frames[tick], wish) for stream in streams])
+    assert host.tally.counts["plain"] == warm["plain"], "everything is replayed"
+    a_tick = {op: count / 3 for op, count in outside.made.items()}
+    # Stages: motion and the entry of each stream, encode, a pass, the next level of each, a pass,
+    # decode. Besides: pictures and latents of two streams joined for encode and decode.
+    assert a_tick.pop("clone") == 2 + 2 + 1 + 1 + 2 + 1 + 1
+    assert a_tick.pop("stack") == 1 and a_tick.pop("cat") == 1
+    assert not a_tick

@@ -242,7 +242,7 @@ def test_a_level_that_sat_out_goes_on_with_the_history_of_the_level_below(dit: C
     run_sequential(first, 0, stream[:5])
     first.enter(0, replace(stream[5], steps=1))
     clean = first.complete(0)[0].latent
-    noise = lanes._noise(stream[5], 1)
+    noise = lanes.forward.noises.of(lanes._words(stream[5], 1), (1, 4, 4, 4))
     x = torch.lerp(clean.float(), noise, SIGMAS[1]).double()[None]
     t = torch.full((1, 1), 1000 * SIGMAS[1])
     expected = dit(x, t, by_hand, None, stream[5].cond[None])[0]

@@ -159,8 +159,8 @@ def test_the_golden_stream_through_the_lanes(golden: dict[str, Any], batched: bo
             seed=0,
             prompt=prompt,
         )
-        lanes.noises.kept.tensors[0, index, 0] = torch.zeros_like(latent[0])
-        lanes.noises.kept.tensors[0, index, 1] = golden["renoise"][index + 1][0]
+        lanes.forward.noises.kept.tensors[0, index, 0] = torch.zeros_like(latent[0])
+        lanes.forward.noises.kept.tensors[0, index, 1] = golden["renoise"][index + 1][0]
         lanes.enter(0, entry)
         for done in lanes.advance([0]) if batched else lanes.complete(0):
             out[done.index] = done.latent.clone()

@@ -12,6 +12,7 @@ from millrace.models.text import PromptEncoder, Understanding
 from millrace.models.video import VideoModel, VideoSpec
 from millrace.streaming.controls import Controls
 from millrace.streaming.diffusion import VideoDiffusion
+from millrace.streaming.queues import Queues
 from millrace.streaming.tiny import tiny_parts
 from millrace.streaming.tiny_info import CONTROLS
 
@@ -73,9 +74,12 @@ def pipeline(
     sequential: bool = True,
     streams: int = 2,
     recorder: Recorder | None = None,
+    queues: Queues | None = None,
 ) -> VideoDiffusion:
     parts = tiny_parts(model, Prompts())
-    return VideoDiffusion(parts, streams=streams, sequential=sequential, recorder=recorder)
+    return VideoDiffusion(
+        parts, streams=streams, sequential=sequential, recorder=recorder, queues=queues
+    )
 
 
 def clip(seed: int, frames: int = FRAMES) -> torch.Tensor:

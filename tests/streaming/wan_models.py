@@ -13,6 +13,7 @@ from millrace.models.wan import WanModel, WanSizes, random_wan
 from millrace.streaming.controls import Controls
 from millrace.streaming.diffusion import Stream, VideoDiffusion
 from millrace.streaming.pipeline import Result, Work
+from millrace.streaming.queues import Queues
 from millrace.streaming.wan_info import controls as schema
 from millrace.streaming.wan_info import wan_info
 from millrace.streaming.wan_parts import wan_parts
@@ -54,6 +55,7 @@ def pipeline(
     streams: int = 2,
     policy: WanPolicy = POLICY,
     recorder: Recorder | None = None,
+    queues: Queues | None = None,
 ) -> VideoDiffusion:
     parts = wan_parts(
         wan_info("wan", "Wan", policy, True),
@@ -62,7 +64,9 @@ def pipeline(
         WanPrompts(RandomReader(of.sizes.dit)),
         policy,
     )
-    return VideoDiffusion(parts, streams=streams, sequential=sequential, recorder=recorder)
+    return VideoDiffusion(
+        parts, streams=streams, sequential=sequential, recorder=recorder, queues=queues
+    )
 
 
 def clip(seed: int, chunks: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
