@@ -90,10 +90,11 @@ class FiLMBlock(nn.Module):
 
 @lru_cache(maxsize=32)
 def places(height: int, width: int, device: torch.device) -> Tensor:
-    """Where each value of a feature map stands, [1, 2, height, width]: across and down, -1..1."""
+    """Where each value of a feature map stands, [1, 2, height, width]: across and down, -4..4, to be
+    heard beside many channels of noise."""
     with torch.inference_mode(False):
         down, across = (
-            (torch.arange(size, device=device) + 0.5) * (2 / size) - 1 for size in (height, width)
+            (torch.arange(size, device=device) + 0.5) * (8 / size) - 4 for size in (height, width)
         )
         both = (across.expand(height, -1), down[:, None].expand(-1, width))
         return torch.stack(both)[None].contiguous(memory_format=torch.channels_last)

@@ -38,6 +38,8 @@ class Recipe:
             are when the model runs.
         wordless: share of the rows without a prompt.
         floor: least that the error is measured by.
+        coarse: power of a channel's deviation that its error counts with.
+        least: added to a clip's variety, for clips that have next to none.
     """
 
     clips: int = 8
@@ -46,6 +48,8 @@ class Recipe:
     together: float = 0.5
     wordless: float = 0.1
     floor: float = 0.02
+    coarse: float = 3.0
+    least: float = 0.05
 
 
 class StepLosses:
@@ -72,14 +76,24 @@ class StepLosses:
         # In units of what the linear guess leaves, so that no level drowns another.
         left = self.model.shares(t)[1].clamp(min=self.recipe.floor)
         error = ((found.float() - clean) / left).square().mean((3, 4))
-        weight = self.model.scale / self.model.scale.mean()
-        each = (error * weight).mean(2)
+        each = self._weighed(error) / self._weighed(self._variety(clean)).mean(1, keepdim=True)
         near = sigma < 0.5
         return {
             "total": each.mean(),
             "noisy": each[~near].mean() if bool((~near).any()) else each.new_zeros(()),
             "clear": each[near].mean() if bool(near.any()) else each.new_zeros(()),
         }
+
+    def _weighed(self, error: Tensor) -> Tensor:
+        """[rows, frames] of [rows, frames, channels]: what is seen from afar counts for more than
+        fine detail, most of which no model can foretell."""
+        weight = self.model.scale.pow(self.recipe.coarse)
+        return (error * (weight / weight.mean())).mean(2)
+
+    def _variety(self, clean: Tensor) -> Tensor:
+        """How much there is to err about: a candle in the dark has a twentieth of what lava has,
+        and is to be learned as soon."""
+        return (clean / self.model.scale[:, None, None]).square().mean((3, 4)) + self.recipe.least
 
     def _batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         r = self.recipe
