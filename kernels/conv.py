@@ -53,7 +53,7 @@ def conv2d_reference(
     residual: Tensor | None,
 ) -> Tensor:
     whole = weight.reshape(weight.shape[0], -1, *kernel)
-    out = functional.conv2d(x, whole, bias, *_steps(kernel, patches))
+    out = functional.conv2d(x, whole, bias, *steps(kernel, patches))
     if activation == "silu":
         out = functional.silu(out)
     if residual is not None:
@@ -75,7 +75,7 @@ def _conv2d_onednn(
     if not fuses(x, weight):
         return conv2d_reference(x, weight, bias, kernel, patches, activation, residual)
     packed = prepared((weight,), _pack, kernel, patches, (1, *x.shape[1:]))
-    stride, padding = _steps(kernel, patches)
+    stride, padding = steps(kernel, patches)
     shape = (padding, stride, (1, 1), 1)
     native = torch.ops.mkldnn._convolution_pointwise
     if residual is not None:
@@ -88,12 +88,12 @@ def _pack(weight: Tensor, kernel: tuple[int, int], patches: bool, shape: tuple[i
     """A weight in the layout of the convolution's inner loop, which the picture's size decides: a
     layout for another size can be six times slower. The number of pictures changes nothing."""
     whole = weight.reshape(weight.shape[0], -1, *kernel)
-    stride, padding = _steps(kernel, patches)
+    stride, padding = steps(kernel, patches)
     return torch.ops.mkldnn._reorder_convolution_weight(
         whole.contiguous(memory_format=torch.channels_last), padding, stride, (1, 1), 1, shape
     )
 
 
-def _steps(kernel: tuple[int, int], patches: bool) -> tuple[tuple[int, int], tuple[int, int]]:
+def steps(kernel: tuple[int, int], patches: bool) -> tuple[tuple[int, int], tuple[int, int]]:
     """Stride and padding."""
     return (kernel, (0, 0)) if patches else ((1, 1), (kernel[0] // 2, kernel[1] // 2))

@@ -28,9 +28,10 @@ class Provider:
 
 PROVIDERS: tuple[Provider, ...] = (
     Provider("cuda", "library_attention", "torch"),
+    Provider("cuda", "library_conv", "torch"),
     *(
         Provider("cuda", f"triton.{module}", "triton")
-        for module in ("color", "noise", "norm", "ring_attention", "ring_input", "turn")
+        for module in ("clip", "color", "noise", "norm", "ring_attention", "ring_input", "turn")
     ),
 )
 

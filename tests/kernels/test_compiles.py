@@ -28,6 +28,8 @@ def test_kernels_compile_for_hopper(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     for told in (
+        "clip.causal_clip: clip_kernel",
+        "clip.shifted_sum: shifted_sum_kernel",
         "color.i420_to_rgb: to_rgb_kernel",
         "color.rgb_to_i420_sized: to_i420_kernel",
         "norm.modulated_layer_norm: _norm_kernel",

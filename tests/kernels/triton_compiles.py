@@ -43,6 +43,16 @@ def calls() -> Iterator[tuple[str, str, tuple[object, ...]]]:
         for name in ("ring_attention_tiles", "ring_attention_split"):
             yield "ring_attention", name, call
     yield from picture_calls()
+    yield from clip_calls()
+
+
+def clip_calls() -> Iterator[tuple[str, str, tuple[object, ...]]]:
+    """The widest and the narrowest level of the Wan VAE, and a block of TAEHV."""
+    only = torch.ones(2, dtype=torch.bool)
+    for channels, kept, norm in ((384, 2, True), (96, 1, False)):
+        x, past = empty(2, 4, 60, 104, channels), empty(2, kept, 60, 104, channels)
+        yield "clip", "causal_clip", (x, past, only, empty(channels) if norm else None, 1e-24)
+    yield "clip", "shifted_sum", (empty(2, 4, 60, 104, 128), empty(2, 1, 60, 104, 64), only)
 
 
 def picture_calls() -> Iterator[tuple[str, str, tuple[object, ...]]]:
