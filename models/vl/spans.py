@@ -71,6 +71,24 @@ def _around(second: float, back: float, now: float) -> Span:
     return max(0.0, second - slack), min(now, max(0.0, second + slack))
 
 
+def _moment(text: str, now: float) -> tuple[float, re.Match[str]] | None:
+    """The second that a text names, which may lie before the beginning or after now."""
+    if found := _AGO.search(text):
+        return now - _amount(found[1], found[2], found[3], found[4]), found
+    if found := _CLOCK.search(text):
+        return 3600.0 * int(found[1] or 0) + 60.0 * int(found[2]) + int(found[3]), found
+    if found := _SECOND.search(text):
+        return float(found[1] or found[2]), found
+    return None
+
+
+def named_second(text: str, now: float) -> float | None:
+    """The one second that a question names ("a minute ago", "at 1:30"), there or not: below 0 it
+    lies before the stream began. None where it names none, or a longer time."""
+    named = _moment(" ".join(text.lower().split()), now)
+    return None if named is None else named[0]
+
+
 def find_span(text: str, now: float) -> tuple[Span | None, str]:
     """The seconds that `text` names, and the text without the words that name them.
 
@@ -82,14 +100,8 @@ def find_span(text: str, now: float) -> tuple[Span | None, str]:
         in lower case.
     """
     text = " ".join(text.lower().split())
-    if found := _AGO.search(text):
-        back = _amount(found[1], found[2], found[3], found[4])
-        span = _around(now - back, back, now)
-    elif found := _CLOCK.search(text):
-        second = 3600.0 * int(found[1] or 0) + 60.0 * int(found[2]) + int(found[3])
-        span = _around(second, now - second, now)
-    elif found := _SECOND.search(text):
-        second = float(found[1] or found[2])
+    if named := _moment(text, now):
+        second, found = named
         span = _around(second, now - second, now)
     elif found := _LAST.search(text):
         unit = found[5]

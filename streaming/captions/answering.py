@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...models.vl.arena import ArenaFull
 from ...models.vl.memory.asking import prepare
+from ...models.vl.spans import named_second
 from .host import AnswerPart
 from .messages import Ask
 from .model import CaptionModel
@@ -21,6 +22,10 @@ MAX_ANSWERING = 2
 """Questions of one viewer that are answered at a time; the others wait."""
 NO_ROOM = "the memory for answers is full at the moment; please ask again"
 NOTHING_SEEN = "nothing was seen yet; ask again when the picture is there"
+SLACK = 2.0
+"""Seconds before the beginning that people still mean by it."""
+AHEAD = 5.0
+"""Seconds by which somebody who looks at the live picture is ahead of what was read."""
 NO_WORDS = "the model has no answer to that"
 
 
@@ -48,6 +53,9 @@ class Answering:
             question = viewer.waiting.popleft()
             if not viewer.turns:
                 viewer.tell(AnswerPart(question.number, "", True, error=NOTHING_SEEN))
+                continue
+            if never := never_seen(question, viewer.now):
+                viewer.tell(AnswerPart(question.number, "", True, error=never))
                 continue
             viewer.answering.append(question)
             try:
@@ -155,3 +163,14 @@ class Answering:
     def _leave(self, viewer: Viewer, question: Question) -> None:
         viewer.answering.remove(question)
         self._model.reader.close(question.fork)
+
+
+def never_seen(question: Question, now: float) -> str:
+    """Why what a question asks about cannot have been seen, or "": it names a second before the
+    stream began, or one that is still to come. An answer about another time would be no answer."""
+    second = named_second(question.text, now) if question.at is None else question.at
+    if second is None or -SLACK <= second <= now + AHEAD:
+        return ""
+    if second < 0:
+        return f"that was before the beginning, this is second {now:.0f}; ask about a later time"
+    return f"second {second:.0f} is still to come, this is second {now:.0f}; ask again then"

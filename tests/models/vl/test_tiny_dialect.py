@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from millrace.models.vl import tiny_words as words
 from millrace.models.vl.segments import Words
-from millrace.models.vl.spans import find_span, parse_span
+from millrace.models.vl.spans import find_span, named_second, parse_span
 from millrace.models.vl.tiny_dialect import MOST_STAMPS, MOST_WORDS, TinyDialect, stamps
 
 DIALECT = TinyDialect()
@@ -39,6 +39,12 @@ def test_words_for_the_past_name_seconds(
     text: str, now: float, span: tuple[float, float] | None
 ) -> None:
     assert parse_span(text, now) == span
+
+
+def test_a_named_second_may_lie_outside_of_the_stream() -> None:
+    assert named_second("What happened a minute  ago?", 20) == -40
+    assert named_second("at 1:02:03", 20) == 3723
+    assert named_second("what happened in the last minute", 20) is None
 
 
 def test_words_that_name_seconds_are_taken_out() -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from millrace.models.vl.segments import Kind, Words
+from millrace.streaming.captions.answering import never_seen
 from millrace.streaming.captions.questions import (
     FOLLOW_PAIRS,
     FOLLOW_S,
@@ -32,6 +33,25 @@ from millrace.streaming.captions.writing import WordByWord, Writing, first
 )
 def test_some_questions_lean_on_the_one_before(text: str, leans: bool) -> None:
     assert leans_back(text) is leans
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "told"),
+    [
+        ("what happened a minute ago?", None, "before the beginning, this is second 20"),
+        ("what happened 21 seconds ago?", None, ""),
+        ("what was there at 1:30?", None, "second 90 is still to come, this is second 20"),
+        ("what was there at 0:15?", None, ""),
+        ("what is here?", None, ""),
+        ("what happened in the last hour?", None, ""),
+        ("what is here?", 24.0, ""),
+        ("what is here?", 40.0, "second 40 is still to come"),
+        ("what happened a minute ago?", 10.0, ""),
+    ],
+)
+def test_a_time_that_was_never_seen_is_told(text: str, at: float | None, told: str) -> None:
+    said = never_seen(Question(1, text, at), 20.0)
+    assert (told in said) if told else said == ""
 
 
 def asked(text: str, now: float) -> Question:
