@@ -42,7 +42,7 @@ class Bank:
         graphs: Graphs | None = None,
         queues: Queues | None = None,
     ) -> None:
-        self.graphs, self._queues = graphs, queues or InOrder()
+        self.graphs, self.queues = graphs, queues or InOrder()
         self.size, self.slots, self._codec = size, slots, parts.codec
         frames, _, height, width = parts.codec.latent_shape(size)
         levels, shape = parts.noise.levels, (frames, height, width)
@@ -75,13 +75,13 @@ class Bank:
         if not self._free:
             return None
         slot = self._free.pop(0)
-        with self._queues.on("denoise"):
+        with self.queues.on("denoise"):
             self.lanes.clear(slot)
         self.forget(slot)
         return slot
 
     def give_back(self, slot: int) -> None:
-        with self._queues.on("denoise"):
+        with self.queues.on("denoise"):
             self.lanes.clear(slot)
         # Lowest first: slots in use then tend to lie together, and need no gathering.
         self._free.append(slot)
@@ -89,15 +89,15 @@ class Bank:
 
     def forget(self, slot: int) -> None:
         """Let the stream in this slot begin anew; chunks in flight go on."""
-        with self._queues.on("denoise"):
+        with self.queues.on("denoise"):
             self.lanes.reset(slot)
         self.forget_source([slot])
-        with self._queues.on("decode"):
+        with self.queues.on("decode"):
             self.memory.decoder.reset(self._mask([slot]))
 
     def forget_source(self, slots: Sequence[int]) -> None:
         """Let the encoder of these slots begin anew."""
-        with self._queues.on("encode"):
+        with self.queues.on("encode"):
             self.memory.encoder.reset(self._mask(slots))
 
     def _mask(self, slots: Sequence[int]) -> Tensor:
@@ -113,16 +113,16 @@ class Bank:
             return self._codec.encode(part, memory, lead)
 
         name = "encode lead" if lead else "encode"
-        with self._queues.on("encode", *frames):
+        with self.queues.on("encode", *frames):
             pictures = torch.stack([self._fitted(part) for part in frames]).to(self._kind)
             encoded = self._each(name, encode, pictures, self.memory.encoder, slots)
-        with self._queues.on("denoise", encoded):
+        with self.queues.on("denoise", encoded):
             return encoded
 
     def decode(self, finished: Sequence[Finished]) -> Tensor:
         """Latents of different slots to pictures, [slots, T, 3, H, W] in 0..1."""
         slots = [done.slot for done in finished]
-        with self._queues.on("decode"):
+        with self.queues.on("decode"):
             return self._decode(slots, [done.latent for done in finished], False).clamp_(0, 1)
 
     def decode_leads(self, slots: Sequence[int], latents: Sequence[Tensor]) -> None:
@@ -135,7 +135,7 @@ class Bank:
             return self._codec.decode(part, memory, lead)
 
         name = "decode lead" if lead else "decode"
-        with self._queues.on("decode", *latents):
+        with self.queues.on("decode", *latents):
             given = torch.cat(list(latents)).to(self._kind).unflatten(0, (len(slots), -1))
             return self._each(name, decode, given, self.memory.decoder, slots)
 

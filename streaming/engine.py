@@ -32,7 +32,7 @@ from .scheduling.tasks import Plan
 from .session import Emit, EngineSession, check_size, full_schema, usual_size
 from .similarity import SimilarityFilter
 from .stage_runs import StageBook
-from .stopwatch import Stopwatch
+from .stopwatch import Moment, Stopwatch
 from .streams import Streams
 from .telemetry import SessionTelemetry
 from .totals import Totals
@@ -86,6 +86,7 @@ class Engine:
         """Counted over all sessions since the engine was made."""
         self._stages = StageBook(pipeline, self.totals)
         self._queues = queues_of(pipeline)
+        self._ends: dict[int, Moment] = {}
         self.trace: Trace | None = None
         """Where spans go while somebody records."""
         self.watch_launches: Callable[[Sequence[str]], None] = _unwatched
@@ -155,7 +156,7 @@ class Engine:
         """Run the batch. Nothing here waits for the device (except the first range check)."""
         if not jobs:
             return Flight(list(repeats), round) if round.turns else None
-        watch = Stopwatch(self._clock, self._device)
+        watch = Stopwatch(self._clock, self._device, self._ends)
         start = self._clock.now()
         goes_on = partial(self._goes_on, round)
         works = encode(jobs, self.info.chunk, self._device, goes_on, watch.mark, self._queues)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -99,9 +100,14 @@ class Entrance:
             slots = [arrival.stream.slot for arrival in seen]
             encoded = bank.encode(slots, [arrival.frames for arrival in seen])
             latents = dict(zip(slots, encoded, strict=True))
-            self._mark("encode", len(seen))
+            self._done(bank, "encode", len(seen))
         for arrival in arrivals:
             bank.lanes.enter(arrival.stream.slot, self._entry(arrival, latents))
+
+    def _done(self, bank: Bank, stage: Literal["encode", "decode"], rows: int) -> None:
+        """A stage is over, where it ran."""
+        with bank.queues.on(stage):
+            self._mark(stage, rows)
 
     def _arrival(self, work: Work, frames: Tensor) -> Arrival:
         stream: Stream = work.stream
@@ -190,7 +196,7 @@ class Entrance:
         found = {done.slot: done.latent for done in finished}
         found |= {slot: entry.cond for slot, entry in kept.items()}
         bank.decode_leads(slots, [found[slot] for slot in slots])
-        self._mark("decode", len(slots))
+        self._done(bank, "decode", len(slots))
 
     def _first_looks(self, bank: Bank, arrivals: Sequence[Arrival]) -> dict[int, Tensor]:
         """Latents of first pictures, by slot: of streams that are watched from now on, and of new
@@ -208,7 +214,7 @@ class Entrance:
         encoded = bank.encode(slots, [arrival.frames[:1] for arrival in looks], lead=True)
         for arrival in looks:
             arrival.stream.watched = arrival.course.source == "video"
-        self._mark("encode", len(looks))
+        self._done(bank, "encode", len(looks))
         return dict(zip(slots, encoded, strict=True))
 
     def _lead(self, arrival: Arrival, latent: Tensor | None) -> Entry:

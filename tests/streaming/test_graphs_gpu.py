@@ -15,6 +15,7 @@ from millrace.models.wan import random_wan
 from millrace.streaming.controls import Controls
 from millrace.streaming.diffusion import Stream, VideoDiffusion
 from millrace.streaming.pipeline import StreamConfig, Work
+from millrace.streaming.queues import InOrder, SideBySide
 from millrace.streaming.tiny import tiny_parts
 
 from . import tiny_models, wan_models
@@ -143,3 +144,42 @@ def test_tables_that_caches_drop_stay_while_a_graph_reads_them() -> None:
     owner["table"] = torch.zeros(1 << 20, device=DEVICE)
     others = [torch.full((1 << 20,), 7.0, device=DEVICE) for _ in range(8)]
     assert float(graphs.run("add", Call(stage, (one,)))) == 4.0 and others
+
+
+@pytest.mark.parametrize("graphs", [True, False], ids=["graphs", "plain"])
+@pytest.mark.parametrize("name", HOSTS)
+def test_queues_side_by_side_draw_the_same_pictures(name: str, graphs: bool) -> None:
+    """Ticks are issued without waiting for one another; streams come and go between them."""
+    device, shown = torch.device(DEVICE), []
+    for queues in (SideBySide(device), InOrder()):
+        recorder = CudaRecorder(device) if graphs else None
+        host, wish, chunk, side = HOSTS[name]("float32", recorder)
+        host.queues = queues
+        clips = frames(3, 3 * TICKS, chunk, side, "float32")
+        streams = [host.open(StreamConfig(side, side)) for _ in range(2)]
+        pictures = []
+        for tick in range(3 * TICKS):
+            if tick == TICKS:
+                host.close(streams.pop())
+            pictures += step(host, streams, tick, clips, wish(steps=2))
+        queues.join()
+        torch.cuda.synchronize()
+        shown.append(torch.cat([picture.flatten() for picture in pictures]))
+    assert float((shown[0] - shown[1]).abs().max()) < 1e-3
+
+
+def test_encoding_the_next_tick_overlaps_drawing_this_one() -> None:
+    """A long pass does not hold up what has a queue of its own."""
+    queues = SideBySide(torch.device(DEVICE))
+    busy = torch.rand(4096, 4096, device=DEVICE)
+    marks = {name: torch.cuda.Event(enable_timing=True) for name in ("encode", "denoise")}
+    torch.cuda.synchronize()
+    with queues.on("denoise", busy):
+        for _ in range(50):
+            busy @ busy
+        marks["denoise"].record()
+    with queues.on("upload"), queues.on("encode"):
+        torch.zeros(16, device=DEVICE).add_(1)
+        marks["encode"].record()
+    torch.cuda.synchronize()
+    assert marks["encode"].elapsed_time(marks["denoise"]) > 0, "it was over before"
