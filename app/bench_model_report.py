@@ -39,9 +39,11 @@ def _heading(report: Report) -> list[str]:
         f"built in {report['build_s']:.1f} s, warmed up in {report['warm_up_s']:.1f} s; {chunk}; "
         f"{report['windows']} windows a run, in turns",
         f"ceiling, measured in between: {_rate(most['flops_per_s']['median'])}FLOP/s "
-        f"({_rate(most['flops_per_s']['min'])} to {_rate(most['flops_per_s']['max'])}; a product "
-        f"of {most['matrix_side']}), {_rate(most['bytes_per_s']['median'])}B/s (a copy of "
-        f"{most['copy_bytes'] >> 20} MiB)",
+        f"({_rate(most['flops_per_s']['min'])} to {_rate(most['flops_per_s']['max'])}), "
+        f"a product of {most['matrix_side']} x {most['matrix_side']}",
+        f"{'':<30}{_rate(most['bytes_per_s']['median'])}B/s "
+        f"({_rate(most['bytes_per_s']['min'])} to {_rate(most['bytes_per_s']['max'])}), "
+        f"a copy of {most['copy_bytes'] >> 20} MiB",
         f"energy: {told}",
         *([f"share of the ceiling: not known, as {report['not_counted']}"]
           if report["not_counted"] else []),
@@ -50,17 +52,18 @@ def _heading(report: Report) -> list[str]:
 
 def _runs(report: Report) -> list[str]:
     lines = [
-        "steps      fps  windows             first picture  of the ceiling: all  passes  bandwidth"
-        "   J/frame   memory"
+        "                       windows                      share of the ceiling",
+        "steps      fps     min     max  first picture     all  passes  bandwidth  J/frame"
+        "    memory",
     ]
     for run in report["runs"]:
         windows = run["raw_fps_windows"]
-        spread = f"{_number(min(windows))} to {_number(max(windows))}"
         shares = [_percent(run.get(name)) for name in ("mfu", "pass_mfu", "bandwidth_share")]
         lines.append(
-            f"{_or_dash(run['steps']):>5} {_number(run['raw_fps']):>8}  {spread:<18} "
-            f"{_ms(run['ttff_ms']):>14} {shares[0]:>20} {shares[1]:>7} {shares[2]:>10} "
-            f"{_or_dash(run['energy_j_per_frame']):>9} {run['peak_memory_mb']:>5.0f} MB"
+            f"{_or_dash(run['steps']):>5} {_number(run['raw_fps']):>8} "
+            f"{_number(min(windows)):>7} {_number(max(windows)):>7} {_ms(run['ttff_ms']):>14} "
+            f"{shares[0]:>7} {shares[1]:>7} {shares[2]:>10} "
+            f"{_or_dash(run['energy_j_per_frame']):>8} {run['peak_memory_mb']:>6.0f} MB"
         )
     return lines
 
@@ -99,14 +102,13 @@ def _goals(report: Report) -> list[str]:
     lines = []
     for run in report["runs"]:
         for name, goal in run["goals"].items():
-            measured, unit = goal["measured"], goal["unit"]
             note = f" ({goal['note']})" if goal["note"] else ""
             lines.append(
-                f"{_or_dash(run['steps'])} steps, {name}: measured {_number(measured)} {unit}, "
-                f"goal {_number(goal['goal'])} {unit}{note}"
-                + (f"; others: {goal['others']}" if goal["others"] else "")
+                f"{_or_dash(run['steps']):>5} step{'s' * (run['steps'] != 1)}, {name}: {_number(goal['measured'])} "
+                f"{goal['unit']}, goal {_number(goal['goal'])}{note}"
             )
-    return [f"goals, set for {bench_goals.GOALS_FOR}:", *lines] if lines else []
+            lines += [f"{'':>13}others: {goal['others']}"] if goal["others"] else []
+    return [f"goals, set for {bench_goals.GOALS_FOR}", *lines] if lines else []
 
 
 def _compared(report: Report, one: Report) -> list[str]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..clock import Clock
 from ..config import Config
 from ..pipeline import Pipeline
-from ..room import free_bytes
+from ..room import check_fits
 from .contender import Window, wait_for
 from .energy import Meter
 
@@ -199,13 +199,12 @@ def check_memory(entry: Entry, challenge: Challenge) -> None:
     Raises:
         RivalError: they do not; with the numbers.
     """
-    free, each = free_bytes(challenge.device), entry.weights(challenge)
-    if free is not None and 2 * each > free:
-        raise RivalError(
-            f"{entry.package} brings the weights of {challenge.model} a second time: twice "
-            f"{each / 1e9:.1f} GB on {challenge.device}, where {free / 1e9:.1f} GB are free; "
-            "compare on a device with more memory, or leave --compare out"
-        )
+    each = entry.weights(challenge)
+    what = f"{challenge.model} beside {entry.package}"
+    try:
+        check_fits(what, {"our weights": each, "its weights": each}, challenge.device)
+    except RuntimeError as error:
+        raise RivalError(str(error)) from error
 
 
 SETTLING = 6
