@@ -58,7 +58,7 @@ class CudaRecorder:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._stream = torch.cuda.Stream(device)
-        self._pools: dict[int, tuple[int, int]] = {}
+        self._pools: dict[int, Any] = {}
 
     def record(self, run: Callable[[], Tensor]) -> Recording:
         """See `Recorder`."""
