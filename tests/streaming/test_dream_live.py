@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from fakes import make_frame
 from millrace.models.buffer import MovingBuffer
 from millrace.models.scene import CHUNK, PLACES, scene_schedule
+from millrace.streaming import offline
 from millrace.streaming.dream_info import HOLD, PICTURES, VIDEO
 from millrace.streaming.dream_pipeline import Dreaming
 from millrace.streaming.pipeline import Result, Work
@@ -171,6 +174,18 @@ def test_a_live_stream_that_moved_goes_on(parts: Both) -> None:
     moved = frames(lived(there, arrived, asked, chunks[3:], 3))
     stayed = frames(lived(here, staying, asked, chunks[3:], 3))
     assert torch.equal(torch.stack(moved), torch.stack(stayed))
+
+
+def test_a_film_through_the_engine_keeps_its_length(parts: Both) -> None:
+    """One picture for each that came, those in flight at the end too, and each of its own time."""
+    dreaming = Dreaming(parts[0].float(), parts[1].float(), streams=1, steps=1)
+    frames = (make_frame(index, (64, 64)) for index in range(18))
+    outputs = list(offline.run(dreaming, frames, {"mode": VIDEO, "strength": 0.75}))
+    assert [output.frame.index for output in outputs] == list(range(18))
+    pictures = [output.frame.planes for output in outputs]
+    assert not np.array_equal(pictures[0], pictures[-1])
+    for module in parts:
+        module.double()
 
 
 def test_guidance_of_one_is_none_and_more_changes_the_picture(parts: Both) -> None:
