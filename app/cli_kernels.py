@@ -1,7 +1,8 @@
-"""`millrace bench kernels`: what can be asked of it. Nothing heavy is imported before it runs."""
+"""`millrace bench kernels` and `bench fp8`: what can be asked of them. Imports nothing heavy."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -58,3 +59,52 @@ def kernels(
             model, pixels, rows, chunk, tuple(op or ()), device, dtype, threads, cache, report
         )
     )
+
+
+Clip = Annotated[
+    Path | None,
+    typer.Option("--clip", help="A video to measure on; random latents without one."),
+]
+Prompt = Annotated[str, typer.Option("--prompt", help="In words; the model's usual one without.")]
+Chunks = Annotated[int, typer.Option("--chunks", min=1, max=256, help="Chunks of the stream.")]
+Limit = Annotated[
+    float,
+    typer.Option("--limit", min=0, help="Relative error of the model's outputs that is allowed."),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", help="Write the choice of layers here, for --option fp8=FILE."),
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of noise and random latents.")]
+
+
+def fp8(
+    pipeline: options.Pipeline = "tiny",
+    size: Size = None,
+    weights: options.Weights = None,
+    random_weights: options.RandomWeights = False,
+    option: options.Loading = None,
+    clip: Clip = None,
+    prompt: Prompt = "",
+    chunks: Chunks = 8,
+    limit: Limit = 0.05,
+    seed: Seed = 0,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    threads: options.Threads = 0,
+    out: Out = None,
+    report: Report = None,
+) -> None:
+    """What eight bits would cost a model: each linear layer, and its past. Writes the layers that
+    stay within a limit to a file."""
+    from . import bench_fp8 as command
+    from .weights import settings
+
+    built_with = settings(pipeline, weights, random_weights, option, os.environ)
+    pixels = options.parse_size(size) if size else None
+    command.run(
+        command.Plan(
+            pipeline, built_with, pixels, clip, prompt, chunks, limit, seed, device, dtype, threads,
+            out, report
+        )
+    )  # fmt: skip

@@ -96,7 +96,7 @@ class Fp8Choice:
         Raises:
             ChoiceError: there is no such file, or it is not one of these.
         """
-        remedy = "make one with `millrace bench fp8 --json FILE`"
+        remedy = "make one with `millrace bench fp8 --out FILE`"
         try:
             told = json.loads(file.read_text("utf-8"))
         except (OSError, ValueError) as error:
