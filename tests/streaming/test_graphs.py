@@ -126,16 +126,17 @@ def test_rows_that_fill_a_bucket_are_untouched() -> None:
     recorded."""
     host = tiny_models.pipeline(tiny_models.small_model(), streams=4, recorder=TapeRecorder())
     streams = [host.open(StreamConfig(32, 32)) for _ in range(4)]
-    asked, frames = tiny_models.controls({"steps": 2}), tiny_models.clip(1, 6)
+    asked, less = (tiny_models.controls({"steps": steps}) for steps in (2, 1))
+    frames = tiny_models.clip(1, 6)
     for index in range(2):
         host.step([Work(stream, index, frames[index], asked) for stream in streams])
     bank = streams[0].bank
-    past = [*bank.lanes.state.rows(6, 8).tensors(), *bank.memory.rows(3, 4).tensors()]
+    past = [*bank.lanes.state.rows(5, 8).tensors(), *bank.memory.rows(3, 4).tensors()]
     before = [tensor.clone() for tensor in past]
     for index in range(2, 6):
-        # Two lanes each of the first streams, and one of the third.
-        works = [Work(s, index, frames[index], asked, spread=s is not streams[2]) for s in streams]
-        host.step(works[:3])
+        # Two lanes each of the first streams, and one of the third, whose other one fills up.
+        works = [Work(s, index, frames[index], asked, spread=True) for s in streams[:2]]
+        host.step([*works, Work(streams[2], index, frames[index], less, spread=False)])
     assert bank.graphs is not None and ("forward", 6, 1, True) in bank.graphs
     assert all(torch.equal(a, b) for a, b in zip(before, past, strict=True))
 
