@@ -15,8 +15,8 @@ from .checkpoints import check_causal_wan
 from .loaders import Shape, WeightsError, differences
 from .policies import policy_named
 from .released import Released
-from .sd.parts import MissingPackage, require
-from .sources import open_source
+from .sd.library import MissingPackage, quiet, require
+from .sources import Source, open_source
 from .specs import TAEHV_WAN21, WAN_VAE, UMT5Spec
 from .taehv import TAEHV, TGrow
 from .umt5 import released_names, released_sizes
@@ -24,6 +24,7 @@ from .vl.checkpoint import check_checkpoint
 from .wan_sizes import WAN_SPECS, dit_sizes, vae_sizes
 from .wan_vae import WanVAE
 
+TEXT_LEVEL = "text_model."
 Note = tuple[str, str]
 """A part's role, and what is worth knowing about it."""
 
@@ -132,10 +133,40 @@ def _sd(model: Released, folder: Path) -> Iterator[Note]:
             f"{found.origin} is {text.get('hidden_size')} wide, but the UNet reads texts of width "
             f"{widths['unet']}; take both from one repository"
         )
-    yield "text_encoder", f"{len(found.shapes)} tensors, width {widths['unet']}"
+    yield "text_encoder", _clip(text, found)
     yield from _words(folder / "tokenizer", ("vocab.json",))
     if "lora" in model.roles:
         yield "lora", f"{len(open_source(folder / 'lora').shapes)} tensors"
+
+
+def _clip(config: Mapping[str, Any], found: Source) -> str:
+    """What there is to say of a text encoder.
+
+    Raises:
+        WeightsError: its tensors are not those that its settings describe.
+    """
+    count = f"{len(found.shapes)} tensors, width {config['hidden_size']}"
+    try:
+        transformers = require("transformers")
+    except MissingPackage as error:
+        return f"{count}, names not compared: {error}"
+    with quiet(), torch.device("meta"):
+        module = transformers.CLIPTextModel(transformers.CLIPTextConfig(**config))
+    # Older files have a further level of names and count out the positions; what is read ignores
+    # both.
+    shapes = {
+        name.removeprefix(TEXT_LEVEL): shape
+        for name, shape in found.shapes.items()
+        if not name.endswith(".position_ids")
+    }
+    expected = {
+        name.removeprefix(TEXT_LEVEL): tuple(value.shape)
+        for name, value in module.state_dict().items()
+    }
+    told = differences(expected, shapes)
+    if told:
+        raise WeightsError(f"{found.origin} does not fit CLIPTextModel: {told}")
+    return count
 
 
 def _of_diffusers(role: str, kind: str, config: Mapping[str, Any], folder: Path) -> Iterator[Note]:
@@ -145,7 +176,7 @@ def _of_diffusers(role: str, kind: str, config: Mapping[str, Any], folder: Path)
     except MissingPackage as error:
         yield role, f"{len(found.shapes)} tensors, names not compared: {error}"
         return
-    with torch.device("meta"):
+    with quiet(), torch.device("meta"):
         module = network.from_config(config)
     _compare(kind, module, found.shapes, found.origin)
     yield role, f"{len(found.shapes)} tensors"

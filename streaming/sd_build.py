@@ -14,7 +14,8 @@ import torch
 
 from ..models.loaders import WeightsError
 from ..models.sd.control import CONDITIONS
-from ..models.sd.parts import Additions, MissingPackage, SDModel, load_sd, random_sd
+from ..models.sd.library import MissingPackage
+from ..models.sd.parts import Additions, SDModel, load_sd, random_sd
 from ..models.sd.specs import SPECS, SDSpec
 from .config import ConfigError, whole_number
 from .pipeline import PipelineContext

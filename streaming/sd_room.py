@@ -49,9 +49,8 @@ class SDRoom:
             RuntimeError: they do not; with the numbers and what would help.
         """
         height, width = (-(-side // STRIDE) * STRIDE for side in size)
-        # Any viewer may ask for all steps.
-        asked = (self.spec.max_steps, self.extra)
-        parts = estimate(self.spec, (width, height), self.streams, self.frames, self.dtype, *asked)
+        asked = (self.streams, self.frames, self.dtype, self.spec.steps, self.extra)
+        parts = estimate(self.spec, (width, height), *asked)
         if loaded:
             del parts["weights"]
         streams = "one stream" if self.streams == 1 else f"{self.streams} streams"

@@ -6,35 +6,24 @@ text_encoder/, tokenizer/, lora/ where the model has its own, and scheduler/ if 
 
 from __future__ import annotations
 
-import importlib
-import json
-import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
-from typing import Any, cast, get_args
+from typing import cast, get_args
 
 import torch
 from torch import Tensor, nn
 
 from ...kernels import gaussian_noise
-from ..loaders import WeightsError, load_model
+from ..loaders import WeightsError
 from .control import CONDITIONS
+from .library import frozen, read_json, read_network, read_text, require
 from .lora import Lora, merge, read_lora
 from .network import Network, channels_last
 from .specs import Betas, Prediction, SDSpec
 from .text import ClipPrompts, Prompts, RandomPrompts
 
-WEIGHTS = "diffusion_pytorch_model.safetensors"
 NOISE_BLOCK = 999_983
 """A prime, so that rows of no weight are alike."""
-EXTRA = "pip install 'millrace[sd]'"
-
-
-class MissingPackage(RuntimeError):
-    """A package of the extra is not installed; the message says how to install it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +88,10 @@ def load_sd(
     """
     diffusers = require("diffusers")
     spec = _scheduled(spec, folder / "scheduler" / "scheduler_config.json")
-    unet = _load(diffusers.UNet2DConditionModel, folder / "unet", device, dtype)
+    unet = read_network(diffusers.UNet2DConditionModel, folder / "unet", device, dtype)
     spec = replace(spec, unet=dict(unet.config))  # type: ignore[arg-type]
-    vae = _load(diffusers.AutoencoderTiny, folder / "vae", device, dtype)
-    encoder, tokenizer = _load_text(folder, device, dtype)
+    vae = read_network(diffusers.AutoencoderTiny, folder / "vae", device, dtype)
+    encoder, tokenizer = read_text(folder, device, dtype)
     _check_together(spec, encoder, folder)
     own = folder / "lora" / "pytorch_lora_weights.safetensors"
     if own.is_file():
@@ -114,7 +103,7 @@ def load_sd(
         text_lora = Lora((encoder, in_text)) if in_text else None
     controlnet, condition = None, None
     if additions.controlnet is not None:
-        controlnet = _load(diffusers.ControlNetModel, additions.controlnet, device, dtype)
+        controlnet = read_network(diffusers.ControlNetModel, additions.controlnet, device, dtype)
         condition = CONDITIONS[additions.condition]
     network = Network(spec, channels_last(unet), unet_lora, controlnet, condition)
     prompts = ClipPrompts(tokenizer, encoder, spec.tokens, text_lora)
@@ -152,81 +141,7 @@ def _filled(network: nn.Module, device: str, dtype: torch.dtype) -> nn.Module:
         whole = len(flat) - len(flat) % NOISE_BLOCK
         flat[:whole].view(-1, NOISE_BLOCK).copy_(block * scale)
         flat[whole:].copy_(block[: len(flat) - whole] * scale)
-    return _frozen(network)
-
-
-def require(package: str) -> ModuleType:
-    """A package of the extra, imported.
-
-    Raises:
-        MissingPackage: it is not installed.
-    """
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise MissingPackage(
-            f"this model needs the package {package} ({error}); install it with {EXTRA}"
-        ) from error
-
-
-def _load(kind: Any, folder: Path, device: str, dtype: torch.dtype) -> nn.Module:
-    """A network of diffusers, built from config.json without allocating, with exactly its keys."""
-    config = _read_json(folder / "config.json")
-    named = config.get("_class_name", kind.__name__)
-    if named != kind.__name__:
-        raise WeightsError(
-            f"{folder / 'config.json'} is of a {named}, expected {kind.__name__}; "
-            "choose the folder of the right part"
-        )
-    try:
-        with torch.device("meta"):
-            kind.from_config(config)
-    except (TypeError, ValueError) as error:
-        raise WeightsError(
-            f"{folder / 'config.json'} describes no {kind.__name__} that can be built: {error}"
-        ) from error
-    network: nn.Module = load_model(
-        lambda: kind.from_config(config), folder / WEIGHTS, device, dtype
-    )
-    return network
-
-
-def _load_text(folder: Path, device: str, dtype: torch.dtype) -> tuple[nn.Module, Any]:
-    transformers = require("transformers")
-    place, words = folder / "text_encoder", folder / "tokenizer"
-    for file in (place / "config.json", words / "vocab.json", words / "merges.txt"):
-        if not file.is_file():
-            raise FileNotFoundError(f"{file}: no such file; check the folder or pull the model")
-    with _quiet():
-        try:
-            encoder, report = transformers.CLIPTextModel.from_pretrained(
-                str(place), local_files_only=True, output_loading_info=True, dtype=dtype
-            )
-        except (OSError, RuntimeError, ValueError) as error:
-            raise WeightsError(
-                f"{place}: cannot be read as a CLIP text encoder: {error}"
-            ) from error
-        tokenizer = transformers.CLIPTokenizer.from_pretrained(str(words), local_files_only=True)
-    faults = [
-        f"{kind}: {', '.join(sorted(map(str, report[key]))[:5])}"
-        for kind, key in (("missing", "missing_keys"), ("unknown", "unexpected_keys"))
-        if report[key]
-    ]
-    if faults:
-        raise WeightsError(f"{place} does not fit CLIPTextModel: {'; '.join(faults)}")
-    return _frozen(encoder.to(device)), tokenizer
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the loader's own report, which `_load_text` turns into an error."""
-    logger = logging.getLogger("transformers")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
+    return frozen(network)
 
 
 def _check_together(spec: SDSpec, encoder: nn.Module, folder: Path) -> None:
@@ -243,7 +158,7 @@ def _scheduled(spec: SDSpec, file: Path) -> SDSpec:
     means is otherwise a guess that nobody would notice but by the colours."""
     if not file.is_file():
         return spec
-    config = _read_json(file)
+    config = read_json(file)
     if config.get("beta_schedule", "scaled_linear") != "scaled_linear":
         raise WeightsError(f"{file}: beta_schedule {config['beta_schedule']!r} is not known")
     prediction = str(config.get("prediction_type", spec.prediction))
@@ -257,22 +172,3 @@ def _scheduled(spec: SDSpec, file: Path) -> SDSpec:
         config.get("num_train_timesteps", spec.betas.steps),
     )
     return replace(spec, prediction=cast(Prediction, prediction), betas=betas)
-
-
-def _read_json(file: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(file.read_text("utf-8"))
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{file}: no such file; check the folder or pull the model"
-        ) from None
-    except ValueError as error:
-        raise WeightsError(f"{file}: is no JSON ({error}); please fetch it again") from error
-    if not isinstance(content, dict):
-        raise WeightsError(f"{file}: holds no settings by name")
-    return content
-
-
-def _frozen(module: Any) -> nn.Module:
-    frozen: nn.Module = module.eval().requires_grad_(False)
-    return frozen

@@ -25,8 +25,9 @@ _CODING = 5
 convolutions take and give, and both once more where they are laid out anew."""
 _PICTURES = 15
 """Channels of pictures around the autoencoder: as they came, scaled, stacked, clamped and float."""
-_EMBEDDED = 4 * (16 + 32)
-"""Channels at full resolution that a ControlNet makes of its picture."""
+_EMBEDDED = 5 * 16
+"""Channels at full resolution that live at once while a ControlNet makes features of its picture,
+which is over before anything else begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,8 @@ def estimate(
     walk = Walk.through(spec.unet, area)
     forward = rows * walk.most
     if extra.controlnet:
-        # What it adds, unweighted and weighted, and the sums; its picture's first layers.
-        forward += rows * (3 * walk.skipped + _EMBEDDED * height * width)
+        # What it adds, unweighted and weighted, and the sums.
+        forward = max(forward + 3 * rows * walk.skipped, rows * _EMBEDDED * height * width)
     coding = pictures * height * width * (_CODING * TAESD_WIDTH + _PICTURES)
     text = spec.tokens * spec.text_dim
     conditions = kept * 3 * height * width * each if extra.controlnet else 0

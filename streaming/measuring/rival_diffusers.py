@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from ...kernels import gaussian_noise
 from ...models.loaders import load_model
-from ...models.sd.parts import WEIGHTS, random_sd, require
+from ...models.sd.library import WEIGHTS, require
+from ...models.sd.parts import random_sd
 from ...models.sd.specs import SPECS, SDSpec, level_indices, levels
 from ..controls import Controls
 from ..pipeline import Pipeline

@@ -16,7 +16,7 @@ from millrace.app.hub_pull import Wish
 from millrace.models import keys
 from millrace.models.loaders import WeightsError
 from millrace.models.released import RELEASED
-from millrace.models.sd.parts import MissingPackage
+from millrace.models.sd.library import MissingPackage
 from millrace.models.specs import WAN_VAE
 from millrace.models.wan_vae import WanVAE
 from safetensors.torch import load, save
@@ -189,6 +189,9 @@ def test_a_unet_model_is_held_to_its_own_configuration(
         patched.setattr(keys, "require", missing)
         assert "names not compared: pip install" in told("sd-turbo", folder)
     path.write_bytes(whole)
+    words = folder / "text_encoder/model.safetensors"
+    words.write_bytes(save({**load(words.read_bytes()), "extra": torch.zeros(1)}))
+    assert "does not fit CLIPTextModel: unknown: extra" in told("sd-turbo", folder)
     config = folder / "text_encoder/config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "hidden_size": 768}))
     assert "is 768 wide, but the UNet reads texts" in told("sd-turbo", folder)

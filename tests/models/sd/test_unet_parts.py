@@ -341,3 +341,10 @@ def test_random_weights_stand_in_for_speed() -> None:
     assert torch.equal(prompt, again.prompts.get("a cat").embedding)
     assert torch.equal(model.network.unet.conv_in.weight, again.network.unet.conv_in.weight)  # type: ignore[union-attr, arg-type]
     assert isinstance(model.autoencoder.vae, AutoencoderTiny)
+
+
+def test_loading_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_folder(tmp_path)
+    capfd.readouterr()
+    load_sd(SPEC, tmp_path, "cpu", torch.float32, Additions())
+    assert capfd.readouterr() == ("", "")
