@@ -7,6 +7,8 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from .dispatch import choose, implementation, reference
+from .quantise import dequantise
+from .ring_call import Two
 from .rope import rope
 
 FEW_KEYS = 64
@@ -91,6 +93,7 @@ def ring_attention(
     turn: Tensor | None,
     rows: Tensor | None = None,
     full: bool = False,
+    scales: Two | None = None,
 ) -> Tensor:
     """Attention of a chunk over all slots of a ring, its own included.
 
@@ -107,12 +110,37 @@ def ring_attention(
         rows: int64 [rows], the ring's row of each query row; None for the ring's own order.
         full: the caller's promise that all of `valid` is true, for kernels that see every slot; a
             wrong one gives wrong sums. Without it they are not asked.
+        scales: of keys and values that are eight-bit codes (`dequantise`), float32 [all rows,
+            slots, tokens, heads] each; None where they are values.
 
     Returns:
         [rows, queries, heads, head_dim].
     """
     function = choose("ring_attention", query.device.type)
-    return function(query, key, value, valid, turn, rows, full)
+    return function(query, key, value, valid, turn, rows, full, scales)
+
+
+def plain_ring(
+    key: Tensor,
+    value: Tensor,
+    rows: Tensor | int | None,
+    scales: Two | None,
+    dtype: torch.dtype,
+) -> Two:
+    """Keys and values of some rows (None for all, a number for one), decoded where they are codes.
+
+    Args:
+        dtype: of what codes stand for.
+    """
+    plain = []
+    for part, scale in zip((key, value), scales or (None, None), strict=True):
+        if rows is not None:
+            # As bytes: few operations that move memory about know eight-bit floats.
+            narrow = part.dtype == torch.float8_e4m3fn
+            part = part.view(torch.uint8)[rows].view(part.dtype) if narrow else part[rows]
+            scale = None if scale is None else scale[rows]
+        plain.append(part if scale is None else dequantise(part, scale, dtype))
+    return plain[0], plain[1]
 
 
 @reference("ring_attention")
@@ -124,9 +152,9 @@ def ring_attention_reference(
     turn: Tensor | None,
     rows: Tensor | None,
     full: bool = False,
+    scales: Two | None = None,
 ) -> Tensor:
-    if rows is not None:
-        key, value = key[rows], value[rows]
+    key, value = plain_ring(key, value, rows, scales, query.dtype)
     if turn is not None:
         turned = turn.shape[1]
         placed = rope(key[:, :turned], turn[:, :, None, None])
@@ -144,6 +172,7 @@ def _ring_attention_by_row(
     turn: Tensor | None,
     rows: Tensor | None,
     full: bool = False,
+    scales: Two | None = None,
 ) -> Tensor:
     """Row by row, over what the row sees and no more.
 
@@ -154,7 +183,8 @@ def _ring_attention_by_row(
     outs = []
     for row, (place, seen) in enumerate(zip(places, valid.tolist(), strict=True)):
         spin = None if turn is None else turn[row]
-        keys, values = _visible(key[place], value[place], seen, spin)
+        keys, values = plain_ring(key, value, place, scales, query.dtype)
+        keys, values = _visible(keys, values, seen, spin)
         outs.append(attention(query[row : row + 1], keys[None], values[None]))
     return torch.cat(outs) if len(outs) > 1 else outs[0]
 

@@ -17,11 +17,12 @@ import torch.nn.functional as functional
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from .attention import plain_ring
 from .dispatch import candidate
-from .ring_call import NARROW, misfit
+from .ring_call import NARROW, Two, misfit
 from .rope import rope
 
-Attend = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None, bool], Tensor]
+Attend = Callable[..., Tensor]
 
 
 class _Allowed:
@@ -44,13 +45,14 @@ def fits_narrow(
     turn: Tensor | None,
     rows: Tensor | None,
     full: bool = False,
+    scales: Two | None = None,
 ) -> str:
     """What all of these libraries need."""
     if query.dtype not in NARROW:
         return f"query is {query.dtype}; this library takes float16 and bfloat16"
     if query.shape[-1] % 8 or query.shape[-1] > 256:
         return f"query has a head_dim of {query.shape[-1]}; multiples of 8 up to 256 are taken"
-    return misfit(query, key, value, valid, turn, rows)
+    return misfit(query, key, value, valid, turn, rows, scales)
 
 
 def fits_full(
@@ -61,11 +63,12 @@ def fits_full(
     turn: Tensor | None,
     rows: Tensor | None,
     full: bool = False,
+    scales: Two | None = None,
 ) -> str:
     """A dense kernel over all slots."""
     if not full:
         return "full is not promised, and a dense kernel sees every slot"
-    return fits_narrow(query, key, value, valid, turn, rows)
+    return fits_narrow(query, key, value, valid, turn, rows, full, scales)
 
 
 def fits_plain(
@@ -76,11 +79,14 @@ def fits_plain(
     turn: Tensor | None,
     rows: Tensor | None,
     full: bool = False,
+    scales: Two | None = None,
 ) -> str:
-    """Keys read where they lie: they must not be turned."""
+    """Keys read where they lie: they must not be turned, nor be codes."""
+    if scales is not None:
+        return "scales are given, and this kernel reads values, not codes"
     if turn is not None:
         return "turn is given, and this kernel reads keys as they lie"
-    return fits_narrow(query, key, value, valid, turn, rows)
+    return fits_narrow(query, key, value, valid, turn, rows, full, scales)
 
 
 def fits_plain_full(
@@ -91,9 +97,10 @@ def fits_plain_full(
     turn: Tensor | None,
     rows: Tensor | None,
     full: bool = False,
+    scales: Two | None = None,
 ) -> str:
     """Dense, and keys read where they lie."""
-    given = (query, key, value, valid, turn, rows, full)
+    given = (query, key, value, valid, turn, rows, full, scales)
     return fits_plain(*given) or fits_full(*given)
 
 
@@ -105,24 +112,29 @@ def fits_quantised(
     turn: Tensor | None,
     rows: Tensor | None,
     full: bool = False,
+    scales: Two | None = None,
 ) -> str:
     """Dense, in 8 bits."""
     if not _Allowed.quantised:
         return "it computes in 8 bits, which is off (allow_quantised_attention)"
     if query.shape[-1] not in (64, 96, 128):
         return f"query has a head_dim of {query.shape[-1]}; SageAttention takes 64, 96 and 128"
-    return fits_full(query, key, value, valid, turn, rows, full)
+    return fits_full(query, key, value, valid, turn, rows, full, scales)
 
 
 def dense(
-    key: Tensor, value: Tensor, turn: Tensor | None, rows: Tensor | None
-) -> tuple[Tensor, Tensor]:
+    key: Tensor,
+    value: Tensor,
+    turn: Tensor | None,
+    rows: Tensor | None,
+    scales: Two | None,
+    dtype: torch.dtype,
+) -> Two:
     """All keys, turned, and values of each row, [rows, slots * tokens, heads, head_dim].
 
-    Views of the ring where no sink is turned and rows are in order; else copies of it.
+    Views of the ring where no sink is turned, rows are in order and values are stored; else copies.
     """
-    if rows is not None:
-        key, value = key.index_select(0, rows), value.index_select(0, rows)
+    key, value = plain_ring(key, value, rows, scales, dtype)
     if turn is not None:
         turned = turn.shape[1]
         key = torch.cat((rope(key[:, :turned], turn[:, :, None, None]), key[:, turned:]), 1)
@@ -158,8 +170,9 @@ def _backend(backend: SDPBackend) -> Attend:
         turn: Tensor | None,
         rows: Tensor | None,
         full: bool = False,
+        scales: Two | None = None,
     ) -> Tensor:
-        seen = dense(key, value, turn, rows)
+        seen = dense(key, value, turn, rows, scales, query.dtype)
         asked, keys, values = (part.transpose(1, 2) for part in (query, *seen))
         with sdpa_kernel(backend):
             return functional.scaled_dot_product_attention(asked, keys, values).transpose(1, 2)
@@ -175,10 +188,11 @@ def flash_attention_2(
     turn: Tensor | None,
     rows: Tensor | None,
     full: bool = False,
+    scales: Two | None = None,
 ) -> Tensor:
     """`flash_attn_with_kvcache`, told which rows of the ring to read."""
     library = import_module("flash_attn")
-    keys, values = dense(key, value, None, None)
+    keys, values = dense(key, value, None, None, None, query.dtype)
     own = None if rows is None else rows.int()
     return library.flash_attn_with_kvcache(query, keys, values, cache_batch_idx=own)
 
@@ -191,6 +205,7 @@ def flash_attention_3(
     turn: Tensor | None,
     rows: Tensor | None,
     full: bool = False,
+    scales: Two | None = None,
 ) -> Tensor:
     """`flash_attn_with_kvcache` of Hopper, the ring's slots as pages; it splits keys by itself."""
     library = import_module("flash_attn_interface")
@@ -209,10 +224,11 @@ def sage_attention(
     turn: Tensor | None,
     rows: Tensor | None,
     full: bool = False,
+    scales: Two | None = None,
 ) -> Tensor:
     """SageAttention: scores in int8, sums in fp8 or float16 (arXiv 2411.10958)."""
     library = import_module("sageattention")
-    keys, values = dense(key, value, turn, rows)
+    keys, values = dense(key, value, turn, rows, scales, query.dtype)
     return library.sageattn(query, keys, values, tensor_layout="NHD", is_causal=False)
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .quantise import MOST
+
+Two = tuple[Tensor, Tensor]
 NARROW = (torch.float16, torch.bfloat16)
 
 
@@ -15,6 +18,7 @@ def misfit(
     valid: Tensor,
     turn: Tensor | None,
     rows: Tensor | None,
+    scales: Two | None = None,
 ) -> str:
     """The argument that is wrong and why, or ""; looks at shapes, types, strides and devices."""
     if query.dim() != 4:
@@ -36,7 +40,22 @@ def misfit(
         fits = turn.dim() == 4 and len(turn) == asked and turn.shape[3] == 2
         if not fits or turn.shape[1] > slots or turn.shape[2] > size // 2:
             return f"turn is {_shape(turn)}, not [{asked}, <= {slots}, <= {size // 2}, 2]"
-    return _kinds(query, key, value, valid, turn, rows)
+    return _scales(key, value, scales) or _kinds(query, key, value, valid, turn, rows, scales)
+
+
+def _scales(key: Tensor, value: Tensor, scales: Two | None) -> str:
+    """Codes have scales, and nothing else has."""
+    if scales is None:
+        return f"scales are not given, but key is {key.dtype}" if key.dtype in MOST else ""
+    if key.dtype not in MOST or value.dtype != key.dtype:
+        return f"scales are given, but key is {key.dtype} and value {value.dtype}"
+    for name, scale in zip(("key_scale", "value_scale"), scales, strict=True):
+        if scale.shape != key.shape[:-1] or scale.dtype != torch.float32:
+            wanted = ", ".join(map(str, key.shape[:-1]))
+            return f"{name} is {scale.dtype} {_shape(scale)}, not float32 [{wanted}]"
+    if scales[0].stride() != scales[1].stride():
+        return f"value_scale has strides {scales[1].stride()}, key_scale {scales[0].stride()}"
+    return ""
 
 
 def _kinds(
@@ -46,15 +65,25 @@ def _kinds(
     valid: Tensor,
     turn: Tensor | None,
     rows: Tensor | None,
+    scales: Two | None,
 ) -> str:
     """Data types, devices and innermost strides."""
     for name, given in (("key", key), ("value", value)):
-        if given.dtype != query.dtype:
+        if scales is None and given.dtype != query.dtype:
             return f"{name} is {given.dtype}, the query {query.dtype}"
     for name, other in (("query", query), ("key", key)):
         if other.stride(-1) != 1:
             return f"{name} has a stride of {other.stride(-1)} along head_dim, not 1"
-    others = {"key": key, "value": value, "valid": valid, "turn": turn, "rows": rows}
+    key_scale, value_scale = scales or (None, None)
+    others = {
+        "key_scale": key_scale,
+        "value_scale": value_scale,
+        "key": key,
+        "value": value,
+        "valid": valid,
+        "turn": turn,
+        "rows": rows,
+    }
     for name, part in others.items():
         if part is not None and part.device != query.device:
             return f"{name} is on {part.device}, the query on {query.device}"

@@ -38,6 +38,7 @@ class RingView:
             they keep their place.
         positions: int64 [rows, frames], index of the chunk's own frames: their place in time.
         rows: int64 [rows], which rows of the ring these are; None for all, in order.
+        full: the caller of `view` has promised that all of `valid` is true.
     """
 
     slots: Tensor
@@ -45,6 +46,7 @@ class RingView:
     turn: Tensor | None
     positions: Tensor
     rows: Tensor | None = None
+    full: bool = False
 
 
 @dataclass(eq=False)
@@ -121,6 +123,7 @@ class KVRing(State):
         first: bool = False,
         rows: Tensor | None = None,
         past: Tensor | None = None,
+        full: bool = False,
     ) -> RingView:
         """Slots, validity and positions for a chunk of `frames` latent frames.
 
@@ -130,10 +133,16 @@ class KVRing(State):
             rows: int64 [n], the rows that run, distinct; None for all. Nothing is copied for it.
             past: int64 [n], most frames of the past that each row looks at, sinks counted; None
                 for all. The ring keeps what is not looked at, so this can change at any time.
+            full: the caller's promise that each row sees every slot: a whole chunk, after at least
+                sinks + window frames, none of them left out by `past` or by replaced sinks. Only
+                then may attention that knows no holes be taken; the device is not asked.
 
         Raises:
-            ValueError: the chunk is too long; it would overwrite what it must see.
+            ValueError: the chunk is too long; it would overwrite what it must see; or it is too
+                short for what was promised.
         """
+        if full and (frames < self.chunk or past is not None):
+            raise ValueError("a ring is full with a whole chunk, and if nothing limits the past")
         most = self.slots if first else self.chunk
         if not 1 <= frames <= most:
             raise ValueError(f"a chunk of {frames} latent frames; this ring takes 1 to {most}")
@@ -142,7 +151,8 @@ class KVRing(State):
         chunk = part.frames[:, None] + _count(frames, self.frames.device)
         slots = torch.where(chunk < sinks, chunk, sinks + (chunk - sinks) % ring)
         held = part.slot_frames(frames)
-        return RingView(slots, part._valid(held, frames, past), part._turn(held), chunk, rows)
+        valid = part._valid(held, frames, past)
+        return RingView(slots, valid, part._turn(held), chunk, rows, full)
 
     def _counting(self, rows: Tensor) -> KVRing:
         """This ring with the counters of some rows only; keys and values stay whole."""
@@ -215,12 +225,9 @@ class KVRing(State):
 
     def look(self, layer: int, view: RingView, query: Tensor) -> Tensor:
         """The half of `attend` that reads; the chunk is written already."""
-        store, scales = self.policy.store, self.scales(layer) or (None, None)
-        keys, held = (
-            values(slots[layer], scale, store, query.dtype)
-            for slots, scale in zip((self.k, self.v), scales, strict=True)
-        )
-        out = ring_attention(query.flatten(1, 2), keys, held, view.valid, view.turn, view.rows)
+        keys, held = self.layer(layer)
+        asked, scales = query.flatten(1, 2), self.scales(layer)
+        out = ring_attention(asked, keys, held, view.valid, view.turn, view.rows, view.full, scales)
         return out.view_as(query)
 
     def commit(

@@ -182,9 +182,12 @@ WEIGHTS = {"RED": RED, "GREEN": GREEN, "BLUE": BLUE, "LUMA": LUMA, "CHROMA": CHR
 
 def _scales(size: Size, out: Size) -> tuple[float, float, int, int]:
     """Input lines a line that comes out, and most lines in its filter, both ways."""
-    rows, columns = (before / after for before, after in zip(size, out, strict=True))
-    taps = (1 if scale == 1 else 2 * math.ceil(max(scale, 1.0)) + 1 for scale in (rows, columns))
-    return rows, columns, *taps
+    rows, columns = size[0] / out[0], size[1] / out[1]
+    return rows, columns, _taps(rows), _taps(columns)
+
+
+def _taps(scale: float) -> int:
+    return 1 if scale == 1 else 2 * math.ceil(max(scale, 1.0)) + 1
 
 
 def fits_i420_sized(picture: Tensor, size: Size, dtype: torch.dtype) -> str:

@@ -17,11 +17,12 @@ import torch
 import triton
 from torch import Tensor
 
-from ..ring_call import misfit
+from ..ring_call import Two, misfit
 from .launch import FLOATS, Needs, launcher, power
 from .ring_kernels import merge_kernel, split_kernel, tiles_kernel
 
 LOG2_E = 1.4426950408889634
+KINDS = {torch.float8_e4m3fn: 1, torch.int8: 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Launch:
     """A call in the form that the kernels take.
 
     Attributes:
-        tensors: query, key, value, valid, turn, rows and the output.
+        tensors: query, key, value, their scales, valid, turn, rows and the output.
         sizes: by name, what a kernel is told as numbers.
         constants: by name, what a kernel is compiled for.
         tiles: blocks of queries, heads, rows.
@@ -80,15 +81,18 @@ def fits(
     turn: Tensor | None,
     rows: Tensor | None,
     full: bool = False,
+    scales: Two | None = None,
 ) -> str:
     """ "" or which argument the kernels cannot take, and why."""
     needs = Needs(query=query, key=key, value=value, valid=valid, turn=turn, rows=rows)
+    if scales is not None:
+        needs.packed(1, key_scale=scales[0], value_scale=scales[1])
     needs.types(FLOATS, query=query)
     needs.types((torch.float32,), turn=turn)
     needs.that(
         query.shape[-1] <= 256, f"query has a head_dim of {query.shape[-1]}; 256 is the most"
     )
-    return needs.reason or misfit(query, key, value, valid, turn, rows)
+    return needs.reason or misfit(query, key, value, valid, turn, rows, scales)
 
 
 def prepare(
@@ -98,6 +102,7 @@ def prepare(
     valid: Tensor,
     turn: Tensor | None,
     rows: Tensor | None,
+    scales: Two | None = None,
 ) -> Launch:
     """A call that fits, in the kernels' form, with room for its output."""
     asked, queries, heads, size = query.shape
@@ -106,11 +111,18 @@ def prepare(
     # What is not there is not read: any tensor will do.
     turns = query if turn is None else turn.contiguous()
     flags = valid.contiguous().view(torch.uint8)
-    tensors = (query, key, value, flags, turns, flags if rows is None else rows)
+    keys, values = (
+        part.view(torch.uint8) if part.dtype == torch.float8_e4m3fn else part
+        for part in (key, value)
+    )
+    tensors = (query, keys, values, *(scales or (flags, flags)), flags, turns)
     sizes: dict[str, int | float] = {"heads": heads, "queries": queries, "tokens": tokens}
     sizes |= zip(("query_row", "query_step", "query_head"), query.stride(), strict=False)
     sizes |= zip(("key_row", "slot_step", "token_step", "key_head"), key.stride(), strict=False)
+    steps = (0, 0, 0) if scales is None else scales[0].stride()
+    sizes |= zip(("row_scales", "slot_scales", "token_scales"), steps, strict=False)
     constants = {
+        "KIND": KINDS.get(key.dtype, 0),
         "ROWS_GIVEN": rows is not None,
         "SLOTS": slots,
         "TURNED": 0 if turn is None else turn.shape[1],
@@ -121,7 +133,7 @@ def prepare(
         "KEYS": blocks.keys,
     }
     return Launch(
-        (*tensors, query.new_empty(query.shape)),
+        (*tensors, flags if rows is None else rows, query.new_empty(query.shape)),
         {**sizes, "scale": LOG2_E * size**-0.5},
         constants,
         (triton.cdiv(queries, blocks.queries), heads, asked),
@@ -138,9 +150,10 @@ def ring_attention_tiles(
     turn: Tensor | None,
     rows: Tensor | None,
     full: bool = False,
+    scales: Two | None = None,
 ) -> Tensor:
     """`ring_attention`, each block of queries in a program of its own."""
-    call = prepare(query, key, value, valid, turn, rows)
+    call = prepare(query, key, value, valid, turn, rows, scales)
     if query.numel():
         tiles_kernel[call.tiles](*call.tensors, **call.sizes, **call.constants, **call.options)
     return call.out
@@ -155,9 +168,10 @@ def ring_attention_split(
     turn: Tensor | None,
     rows: Tensor | None,
     full: bool = False,
+    scales: Two | None = None,
 ) -> Tensor:
     """`ring_attention`, the keys dealt out evenly over the processors of the device."""
-    call = prepare(query, key, value, valid, turn, rows)
+    call = prepare(query, key, value, valid, turn, rows, scales)
     if query.numel():
         launch_split(call, programs(query.device, query.shape[-1]))
     return call.out
@@ -184,7 +198,7 @@ def launch_split(call: Launch, programs: int) -> None:
     )
     names = ("SLOTS", "HEAD_DIM", "PADDED_DIM", "QUERIES", "KEYS")
     merge_kernel[(query_blocks * heads, rows)](
-        call.tensors[3],
+        call.tensors[5],
         call.out,
         most,
         total,

@@ -7,6 +7,8 @@ from typing import Any
 import triton
 import triton.language as tl
 
+from .numbers import from_e4m3
+
 
 @triton.jit
 def visible(valid: tl.tensor, row: tl.tensor, SLOTS: tl.constexpr, PADDED: tl.constexpr) -> Any:
@@ -35,10 +37,24 @@ def _turned_back(
 
 
 @triton.jit
+def decoded(codes: tl.tensor, like: tl.tensor, KIND: tl.constexpr) -> Any:
+    """Codes in the type of another tensor, which holds each of them exactly, without their scale:
+    KIND 1 for the bytes of e4m3, 2 for int8. KIND 0 are no codes."""
+    if KIND == 1:
+        return from_e4m3(codes).to(like.dtype)
+    elif KIND == 2:
+        return codes.to(like.dtype)
+    else:
+        return codes
+
+
+@triton.jit
 def _part(
     query: tl.tensor,
     key: tl.tensor,
     value: tl.tensor,
+    key_scale: tl.tensor,
+    value_scale: tl.tensor,
     valid: tl.tensor,
     turn: tl.tensor,
     left: tl.tensor,
@@ -48,7 +64,10 @@ def _part(
     query_step: tl.tensor,
     slot_step: tl.tensor,
     token_step: tl.tensor,
+    slot_scales: tl.tensor,
+    token_scales: tl.tensor,
     scale: tl.tensor,
+    KIND: tl.constexpr,
     SLOTS: tl.constexpr,
     TURNED: tl.constexpr,
     PAIRS: tl.constexpr,
@@ -61,6 +80,7 @@ def _part(
 
     Args:
         query, key, value: the first query of the block, and the head in slot 0 of the row.
+        key_scale, value_scale: of the head's codes there, if KIND is not 0.
         valid, turn: of the row.
         left: queries from this block's first one to the last of all.
         scale: of scores, log2(e) included: exponents are of two.
@@ -91,9 +111,12 @@ def _part(
             keys = tl.load(
                 key + places[None, :] + dims[:, None],
                 mask=held[None, :] & (dims < HEAD_DIM)[:, None],
-                other=0.0,
+                other=0,
             )
-            scores = tl.dot(asked, keys, input_precision="ieee") * scale
+            scores = tl.dot(asked, decoded(keys, asked, KIND), input_precision="ieee") * scale
+            coded = slot * slot_scales + token * token_scales
+            if KIND != 0:
+                scores *= tl.load(key_scale + coded, mask=held, other=0.0)[None, :]
             scores = tl.where(held[None, :], scores, float("-inf"))
             larger = tl.maximum(most, tl.max(scores, 1))
             shares = tl.exp2(scores - larger[:, None])
@@ -102,8 +125,12 @@ def _part(
             values = tl.load(
                 value + places[:, None] + dims[None, :],
                 mask=held[:, None] & (dims < HEAD_DIM)[None, :],
-                other=0.0,
+                other=0,
             )
+            if KIND != 0:
+                wide = decoded(values, shares, KIND)
+                wide *= tl.load(value_scale + coded, mask=held, other=0.0)[:, None]
+                values = wide.to(asked.dtype)
             news = tl.dot(shares.to(values.dtype), values, input_precision="ieee")
             mixed = mixed * fade[:, None] + news
             most = larger
@@ -115,6 +142,8 @@ def tile_part(
     query: tl.tensor,
     key: tl.tensor,
     value: tl.tensor,
+    key_scale: tl.tensor,
+    value_scale: tl.tensor,
     valid: tl.tensor,
     turn: tl.tensor,
     rows: tl.tensor,
@@ -132,7 +161,11 @@ def tile_part(
     slot_step: tl.tensor,
     token_step: tl.tensor,
     key_head: tl.tensor,
+    row_scales: tl.tensor,
+    slot_scales: tl.tensor,
+    token_scales: tl.tensor,
     scale: tl.tensor,
+    KIND: tl.constexpr,
     ROWS_GIVEN: tl.constexpr,
     SLOTS: tl.constexpr,
     TURNED: tl.constexpr,
@@ -151,6 +184,8 @@ def tile_part(
         query + tl.cast(row, tl.int64) * query_row + head * query_head + start * query_step,
         key + place * key_row + head * key_head,
         value + place * key_row + head * key_head,
+        key_scale + place * row_scales + head,
+        value_scale + place * row_scales + head,
         valid + row * SLOTS,
         turn + row * TURNED * PAIRS * 2,
         queries - start,
@@ -160,7 +195,10 @@ def tile_part(
         query_step,
         slot_step,
         token_step,
+        slot_scales,
+        token_scales,
         scale,
+        KIND,
         SLOTS,
         TURNED,
         PAIRS,

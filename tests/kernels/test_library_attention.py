@@ -34,13 +34,15 @@ def test_a_full_ring_seen_densely(turned: int) -> None:
     query, key, value = ring()
     rows, valid = torch.tensor([3, 1]), torch.ones(2, 3, dtype=torch.bool)
     turn = turns(torch.randn(2, turned, 10), torch.float32) if turned else None
-    out = plain(query, *dense(key, value, turn, rows))
+    out = plain(query, *dense(key, value, turn, rows, None, query.dtype))
     torch.testing.assert_close(out, ring_attention_reference(query, key, value, valid, turn, rows))
 
 
 def test_a_full_ring_in_order_is_not_copied() -> None:
     _, key, value = ring()
-    for given, seen in zip((key, value), dense(key, value, None, None), strict=True):
+    for given, seen in zip(
+        (key, value), dense(key, value, None, None, None, key.dtype), strict=True
+    ):
         assert seen.data_ptr() == given.data_ptr() and seen.shape == (4, 15, 2, 64)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from millrace.kernels import angles, attention, ring_attention, ring_write, turns
+from millrace.kernels.attention import ring_attention_reference
+from millrace.kernels.quantise import dequantise, quantise
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -80,3 +82,18 @@ def test_training_in_half_precision_keeps_gradients() -> None:
     out.float().square().sum().backward()
     for g, wanted in zip(given, exact, strict=True):
         torch.testing.assert_close(g.grad, wanted, rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("narrow", [torch.float8_e4m3fn, torch.int8], ids=str)
+def test_a_ring_of_codes_is_attended_as_what_they_stand_for(narrow: torch.dtype) -> None:
+    torch.manual_seed(0)
+    query, rows = torch.randn(2, 3, 2, 8), torch.tensor([2, 0])
+    key, value = (quantise(torch.randn(3, 4, 5, 2, 8), narrow) for _ in range(2))
+    valid = torch.tensor([[True, False, True, False], [True, True, True, True]])
+    turn = turns(torch.randn(2, 1, 3), torch.float32)
+    plain = [dequantise(*part, torch.float32) for part in (key, value)]
+    wanted = ring_attention(query, *plain, valid, turn, rows)
+    scales = (key[1], value[1])
+    for attend in (ring_attention, ring_attention_reference):
+        found = attend(query, key[0], value[0], valid, turn, rows, False, scales)
+        torch.testing.assert_close(found, wanted)

@@ -68,6 +68,11 @@ def ring_calls() -> Iterator[tuple[object, ...]]:
     key, rows = empty(3, 9, 1560, 12, 128), torch.zeros(2, dtype=torch.int64)
     turn = empty(2, 2, 22, 2, dtype=torch.float32)
     yield empty(2, 1560, 12, 128), key, key, torch.ones(2, 9, dtype=torch.bool), turn, rows
+    scale = empty(3, 9, 1560, 12, dtype=torch.float32)
+    for narrow in (torch.float8_e4m3fn, torch.int8):
+        codes, valid = key.to(narrow), torch.ones(2, 9, dtype=torch.bool)
+        eight = (codes, codes, valid, turn, rows, False, (scale, scale))
+        yield empty(2, 1560, 12, 128), *eight
     key = empty(1, 5, 77, 1, 48)
     yield empty(1, 154, 1, 48), key, key, torch.ones(1, 5, dtype=torch.bool), None, None
 

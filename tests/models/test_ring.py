@@ -195,3 +195,25 @@ def test_too_long_a_chunk_is_refused() -> None:
         ring.view(6, first=True)
     with pytest.raises(ValueError, match="must not be negative"):
         RingSpec(-1, 2, "relative", None)
+
+
+@pytest.mark.parametrize("positions", ["relative", "absolute"])
+def test_a_full_ring_can_be_promised(positions: str) -> None:
+    """From the frame on at which the device would say so itself."""
+    ring = new_ring(positions=positions, span=6 if positions == "absolute" else None)
+    for frame in range(7):
+        view = ring.view(1)
+        assert bool(view.valid.all()) == (frame >= 4) and not view.full
+        if frame >= 4:
+            promised = ring.view(1, full=True)
+            query = content(frame)
+            assert promised.full and torch.equal(promised.valid, view.valid)
+            assert torch.equal(ring.look(0, promised, query), ring.look(0, view, query))
+        write(ring, content(frame))
+
+
+def test_a_promise_that_cannot_hold_is_refused() -> None:
+    with pytest.raises(ValueError, match="full with a whole chunk"):
+        new_ring(chunk=2).view(1, full=True)
+    with pytest.raises(ValueError, match="nothing limits the past"):
+        new_ring().view(1, past=torch.tensor([2]), full=True)

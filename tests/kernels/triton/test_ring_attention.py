@@ -11,6 +11,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from millrace.kernels import turns
 from millrace.kernels.attention import ring_attention_reference
+from millrace.kernels.quantise import dequantise, quantise
 from millrace.kernels.triton.ring_attention import (
     launch_split,
     prepare,
@@ -96,6 +97,24 @@ def test_any_number_of_programs_gives_the_same(programs: int, queries: int, seed
 
 
 @forms
+@dtypes
+@pytest.mark.parametrize("narrow", [torch.float8_e4m3fn, torch.int8], ids=str)
+def test_eight_bit_rings(
+    form: Callable[..., Tensor], narrow: torch.dtype, dtype: torch.dtype
+) -> None:
+    """Codes are decoded on the way; their rounding is not the kernel's, so it is held to them."""
+    query, key, value, valid, turn, rows = ring_call(dtype, 2, 3, 3, 5, dim=20, turned=1, own=True)
+    (keys, key_scale), (values, value_scale) = (quantise(part, narrow) for part in (key, value))
+    scales = (key_scale, value_scale)
+    plain = (
+        dequantise(keys, key_scale, torch.float64),
+        dequantise(values, value_scale, torch.float64),
+    )
+    wanted = exact((query, *plain, valid, turn, rows))
+    assert_near(form(query, keys, values, valid, turn, rows, False, scales), wanted)
+
+
+@forms
 def test_strided_queries_are_taken(form: Callable[..., Tensor]) -> None:
     query, key, value, valid, _, _ = ring_call(torch.float32, 2, 6, 2, 4, dim=8)
     wide = torch.zeros(2, 6, 2, 24, device=DEVICE)
@@ -157,3 +176,14 @@ def test_what_does_not_fit_is_named(form: Callable[..., Tensor]) -> None:
     for told, call in wrong:
         with pytest.raises(ValueError, match=told):
             form(*call)
+    codes, scale = quantise(key, torch.int8)
+    coded = (query, codes, codes, valid, turn, rows, False)
+    for told, scales in (
+        ("scales are not given, but key is torch.int8", None),
+        ("key_scale is torch.float64", (scale.double(), scale)),
+        ("value_scale is torch.float32 .* not float32", (scale, scale[..., :1])),
+    ):
+        with pytest.raises(ValueError, match=told):
+            form(*coded, scales)
+    with pytest.raises(ValueError, match="scales are given, but key is torch.float32"):
+        form(query, key, value, valid, turn, rows, False, (scale, scale))
