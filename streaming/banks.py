@@ -159,8 +159,7 @@ class Bank:
                 parts.append(call(part, rows))
                 continue
             key = (name, slots[first], tuple(part.shape))
-            memory = tuple(rows.tensors())
-            own = Call(partial(_over, call, rows), (part,), memory=memory)
+            own = Call(partial(_over, call, rows), (part,), memory=tuple(rows.tensors()))
             parts.append(self.graphs.run(key, own))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 

@@ -110,9 +110,9 @@ class Forward:
         self, latent: Tensor, cond: Tensor, numbers: Tensor, share: Tensor, told: Tensor
     ) -> Tensor:
         """The same as a function of tensors: numbers is the row and then the words, int64 [4]."""
-        row, words, frames = numbers[:1], numbers[1:].split(1), len(latent)
-        device = latent.device
-        noise = gaussian_noise(*words, tuple(latent.shape), device, torch.float32)[0]
+        row, seed, chunk, level = numbers.split(1)
+        frames, shape = len(latent), tuple(latent.shape)
+        noise = gaussian_noise(seed, chunk, level, shape, latent.device, torch.float32)[0]
         mixed = torch.lerp(latent.float(), noise, share.float())
         for place, value in ((self._x, mixed), (self._cond, cond)):
             last = value.permute(0, 2, 3, 1)[None].to(place.dtype)

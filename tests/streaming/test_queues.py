@@ -99,7 +99,7 @@ def test_a_wait_that_is_left_out_is_found(
 ) -> None:
     """The detector itself, and that each rule is needed."""
     fewer = tuple(one for one in AFTER[name] if one != left_out)
-    monkeypatch.setitem(AFTER, name, fewer)  # type: ignore[arg-type]
+    monkeypatch.setitem(AFTER, name, fewer)
     queues = ClockedQueues()
     host = tiny_models.pipeline(tiny_models.small_model(), streams=3, queues=queues)
     with pytest.raises(Race, match=name):
