@@ -89,15 +89,17 @@ def tensors(arguments: Any) -> Iterator[Tensor]:
 def copied(tensor: Tensor) -> Tensor:
     """A tensor of its own with the same strides, so that what fits one fits the other.
 
-    What cannot be written is kept: one that lies several times in the same place (`expand`), and
-    one that computes in its own way.
+    What is not written is kept: weights, which may have other forms by them (`prepared`), one that
+    lies several times in the same place (`expand`), and one that computes in its own way.
     """
-    if special(tensor) or (0 in tensor.stride() and tensor.numel() > 1):
+    repeated = 0 in tensor.stride() and tensor.numel() > 1
+    if isinstance(tensor, torch.nn.Parameter) or special(tensor) or repeated:
         return tensor
-    own = torch.empty_strided(
-        tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device
-    )
-    return own.copy_(tensor)
+    size, kind, device = tensor.shape, tensor.dtype, tensor.device
+    # Not an inference tensor, even while inferring: those can be given no other form.
+    with torch.inference_mode(False), torch.no_grad():
+        own = torch.empty_strided(size, tensor.stride(), dtype=kind, device=device)
+        return own.copy_(tensor)
 
 
 def widened(tensor: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from .calls import bucket, signature
-from .measure import Timer, compare
+from .measure import Timer, Verdict, compare
 from .operation import Candidate
 from .table import Table
 
@@ -118,6 +118,8 @@ class Chosen:
             return _Pick(first.run, open=True)
         table, timer = _in_use.table, _warming.get()
         verdict = table.find(self._op, alike, self._names) if table is not None else None
+        if verdict is not None and timer is not None and not _covers(verdict, fitting):
+            verdict = None
         if verdict is None and table is not None and timer is not None and not _capturing():
             verdict = compare(self._ways, self._definition, arguments, timer)
             table.keep(self._op, alike, self._names, verdict)
@@ -142,6 +144,13 @@ class Chosen:
         if (self._op, alike) not in notes and len(notes) < MOST_NOTES:
             told = notes[self._op, alike] = f"{self._op} {alike}: {self._ways[0].name}, {why}"
             _log.info("%s", told)
+
+
+def _covers(verdict: Verdict, names: Iterable[str]) -> bool:
+    """Whether all of these were tried: what a call of the same bucket did not fit, or was switched
+    off, may fit now."""
+    tried = {result.name for result in verdict.results if result.tried}
+    return tried.issuperset(names)
 
 
 def _capturing() -> bool:

@@ -100,7 +100,7 @@ class Fp8Weight(Tensor):
             "they stand for is their `wide()`"
         )
 
-    def multiply(self, x: Tensor, bias: Tensor | None) -> Tensor:
+    def product_with(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """x weight^T + bias."""
         return fp8_linear(x, self.codes, self.scale, bias)
 
@@ -112,7 +112,7 @@ class Fp8Weight(Tensor):
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if not isinstance(weight, Fp8Weight):
         raise TypeError("a weight in eight bits stands where a layer's input belongs")
-    return weight.multiply(x, bias)
+    return weight.product_with(x, bias)
 
 
 def fp8_linear(x: Tensor, codes: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:

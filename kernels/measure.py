@@ -53,6 +53,7 @@ class Result:
             bytes, the largest difference. NaN where it was not run.
         ms, spread_ms: median, and half the distance between the quartiles; NaN if not timed.
         refused: why it cannot be taken; "" if it can.
+        tried: it was run at all; what does not fit a call is not.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Result:
     ms: float = math.nan
     spread_ms: float = math.nan
     refused: str = ""
+    tried: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +108,11 @@ def gate(
     wanted = _outcome(define, each(widened, arguments))
     # What the default way errs itself, by rounding, is no fault of another.
     errors = [error(mine, theirs) for mine, theirs in zip(first, wanted, strict=True)]
-    results = [Result(ways[0].name, ways[0].library, max(errors, default=0.0))]
+    results = [Result(ways[0].name, ways[0].library, max(errors, default=0.0), tried=True)]
     for way in ways[1:]:
         result = Result(way.name, way.library, refused=way.fits(*arguments))
         if not result.refused:
-            result = _held(result, way, arguments, first, wanted, errors)
+            result = _held(replace(result, tried=True), way, arguments, first, wanted, errors)
         results.append(result)
     return results
 

@@ -131,10 +131,10 @@ class _Probe(Fp8Weight):
     off: Tensor
     power: Tensor
 
-    def multiply(self, x: Tensor, bias: Tensor | None) -> Tensor:
+    def product_with(self, x: Tensor, bias: Tensor | None) -> Tensor:
         exact = functional.linear(x, self.plain, bias)
         wide = exact.double()
-        self.off += (super().multiply(x, bias).double() - wide).square().sum()
+        self.off += (super().product_with(x, bias).double() - wide).square().sum()
         self.power += wide.square().sum()
         return exact
 

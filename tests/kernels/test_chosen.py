@@ -17,7 +17,7 @@ from millrace.kernels.operation import Candidate
 from millrace.kernels.table import Machine, Table
 from torch import Tensor
 
-from .scripted import Scripted, double, wrong
+from .scripted import Scripted, broken, double, wrong
 
 X = torch.arange(6.0).view(2, 3)
 
@@ -92,6 +92,28 @@ def test_what_was_measured_on_another_call_must_take_this_one() -> None:
     assert torch.equal(op(torch.ones(1561, 2)), torch.full((1561, 2), 2.0))
     # With one way left there is nothing to choose, and no measurement is missing.
     assert not unmeasured()
+
+
+def test_a_way_that_was_not_tried_is_tried_by_the_next_call_that_it_fits() -> None:
+    """Nothing that failed is tried twice."""
+    device = Scripted(reference=2.0, triton=1.0)
+    even = device.way("triton", double, fits=lambda x: "odd rows" if x.shape[0] % 2 else "")
+    bad = device.way("broken", broken)
+    ways, known = [device.way("reference", double, library=True), even, bad], table()
+    with warming_up(known, device):
+        Chosen("double", double, ways)(torch.ones(1561, 2))
+    (verdict,) = known.choices()["double"].values()
+    assert verdict.chosen == "reference"
+    again = Scripted(reference=2.0, triton=1.0)
+    even = again.way("triton", double, fits=lambda x: "odd rows" if x.shape[0] % 2 else "")
+    ways = [again.way("reference", double, library=True), even, again.way("broken", broken)]
+    with warming_up(known, again):
+        op = Chosen("double", double, ways)
+        op(torch.ones(1561, 2))
+        assert not again.timed
+        op(torch.ones(1560, 2))
+    (verdict,) = known.choices()["double"].values()
+    assert verdict.chosen == "triton" and again.timed
 
 
 def test_a_kept_table_is_used_without_measuring() -> None:
@@ -211,3 +233,8 @@ def test_copies_keep_strides() -> None:
     assert own.data_ptr() != strided.data_ptr()
     expanded = torch.ones(1).expand(4)
     assert copied(expanded) is expanded
+    # A weight is not written, and may have other forms by it.
+    weight = torch.nn.Parameter(torch.ones(4))
+    assert copied(weight) is weight
+    with torch.inference_mode():
+        assert not copied(torch.ones(4)).is_inference()

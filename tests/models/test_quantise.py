@@ -97,7 +97,7 @@ def test_local_errors_are_of_each_layer_on_the_plain_models_inputs() -> None:
     handle.remove()
     narrow = Fp8Weight.of(last.weight)
     exact = [torch.nn.functional.linear(x, last.weight, last.bias) for x in seen]
-    off = [narrow.multiply(x, last.bias) - one for x, one in zip(seen, exact, strict=True)]
+    off = [narrow.product_with(x, last.bias) - one for x, one in zip(seen, exact, strict=True)]
     expected = torch.cat(off).norm() / torch.cat(exact).norm()
     assert found["blocks.1.ffn.2"] == pytest.approx(float(expected), rel=1e-4)
 
