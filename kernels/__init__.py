@@ -16,7 +16,7 @@ from .norm import (
     modulated_layer_norm_e4m3,
     rms_norm,
 )
-from .prepared import keep_plain
+from .prepared import keep_plain, lay_side_by_side
 from .projection import query_key_value
 from .prompt import prompt_attention
 from .quantise import dequantise, quantise
@@ -45,6 +45,7 @@ __all__ = [
     "i420_to_rgb",
     "keep",
     "keep_plain",
+    "lay_side_by_side",
     "linear",
     "memory_conv",
     "merge_attention",

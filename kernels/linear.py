@@ -9,6 +9,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from .dispatch import candidate, choose, implementation, reference
+from .fp8 import Fp8Weight
 from .prepared import fuses, prepared
 
 LinearActivation = Literal["none", "gelu"]
@@ -54,6 +55,8 @@ def _fits_epilogue(
     activation: LinearActivation,
     residual: Tensor | None,
 ) -> str:
+    if isinstance(weight, Fp8Weight):
+        return "weight is in eight bits"
     if activation != "gelu":
         return f"activation is {activation}; this product ends with gelu"
     if bias is None:

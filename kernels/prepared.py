@@ -7,7 +7,7 @@ training goes through the references, which differentiate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
@@ -50,6 +50,28 @@ def keep_plain(weights: Iterable[Tensor]) -> None:
     than the tenth of the time that it saves (wide products gain little from packed weights)."""
     for weight in weights:
         setattr(weight, _PLAIN, True)
+
+
+def side_by_side(parts: Sequence[Tensor]) -> Tensor | None:
+    """The tensor [sum of lengths, ...] that contiguous parts are consecutive slices of, or None
+    where they are not: nothing is copied."""
+    first = parts[0]
+    memory, place, size = first.untyped_storage(), first.storage_offset(), first.shape[1:]
+    for part in parts:
+        alike = part.dtype == first.dtype and part.shape[1:] == size and part.is_contiguous()
+        if not alike or part.untyped_storage()._cdata != memory._cdata:
+            return None
+        if part.storage_offset() != place:
+            return None
+        place += part.numel()
+    return first.detach().as_strided((sum(map(len, parts)), *size), first.stride())
+
+
+def lay_side_by_side(parts: Sequence[Tensor]) -> None:
+    """Make the memory of parameters of one width a single tensor, of which each is a slice."""
+    joint = torch.cat([part.detach() for part in parts])
+    for part, slice_ in zip(parts, joint.split([len(part) for part in parts]), strict=True):
+        part.data = slice_
 
 
 def stays_plain(weight: Tensor) -> bool:

@@ -7,8 +7,9 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from .dispatch import candidate, choose, implementation, reference
+from .fp8 import Fp8Weight
 from .norm import rms_norm
-from .prepared import prepared, stays_plain
+from .prepared import prepared, side_by_side, stays_plain
 from .projection import Three, query_key_value
 from .ring import ring_write
 from .rope import rope
@@ -84,10 +85,24 @@ def _project_then_write(
     return query
 
 
-def _fits_joint(x: Tensor, weight: Three, *rest: object) -> str:
-    if stays_plain(weight[0]):
-        return "weight is kept in one form only, see `keep_plain`"
-    return "weight is an inference tensor" if weight[0].is_inference() else ""
+def _fits_joint(x: Tensor, weight: Three, bias: Three, *rest: object) -> str:
+    if any(isinstance(part, Fp8Weight) for part in weight):
+        return "weight is in eight bits"
+    if side_by_side(weight) is None and _kept(weight):
+        return "weight lies in three places and may have no other form, see `lay_side_by_side`"
+    return ""
+
+
+def _kept(weight: Three) -> bool:
+    return stays_plain(weight[0]) or weight[0].is_inference()
+
+
+def _joined(weight: Three, bias: Three) -> Two | None:
+    """All three as one layer; None where that would take a copy which is not wanted."""
+    joint, joint_bias = side_by_side(weight), side_by_side(bias)
+    if joint is not None and joint_bias is not None:
+        return joint, joint_bias
+    return None if _kept(weight) else prepared((*weight, *bias), _join)
 
 
 @candidate("project_into_ring", "cuda", "joint", _fits_joint, library=True)
@@ -105,9 +120,13 @@ def _project_jointly(
     scales: Two | None,
 ) -> Tensor:
     """One product for all three, which fills a device better than three small ones."""
-    joint, joint_bias = prepared((*weight, *bias), _join)
-    products = functional.linear(x, joint, joint_bias).unflatten(-1, (3, -1)).unbind(-2)
-    return norm_rope_write(products, norm, turn, eps, ring, slots, mask, rows, scales)
+    joint = _joined(weight, bias)
+    if joint is None:  # chosen for layers of this size, but these are laid out otherwise
+        products = tuple(map(functional.linear, (x, x, x), weight, bias))
+    else:
+        products = functional.linear(x, *joint).unflatten(-1, (3, -1)).unbind(-2)
+    query, key, value = products
+    return norm_rope_write((query, key, value), norm, turn, eps, ring, slots, mask, rows, scales)
 
 
 def _join(*parts: Tensor) -> Two:

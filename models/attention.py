@@ -13,6 +13,7 @@ from ..kernels import (
     angles,
     attention,
     axis_pairs,
+    lay_side_by_side,
     project_into_ring,
     prompt_attention,
     query_key_value,
@@ -195,6 +196,13 @@ class _Projections(nn.Module):
 
 class SelfAttention(_Projections):
     """Attention of a chunk over the past and itself."""
+
+    def join(self) -> None:
+        """Lay the weights of queries, keys and values side by side in memory, so that a GPU makes
+        all three in one product without a copy of them. Names and values stay."""
+        layers = (self.q, self.k, self.v)
+        lay_side_by_side([layer.weight for layer in layers])
+        lay_side_by_side([layer.bias for layer in layers])
 
     def forward(self, x: Tensor, layer: int, memory: Memory) -> Tensor:
         """x [rows, frames, tokens, dim] -> the same shape."""

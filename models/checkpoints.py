@@ -48,7 +48,7 @@ def load_causal_wan(
         model = CausalDiT(spec)
     check_source(model, source)
     place(model, source, device, dtype, progress)
-    return model.eval()
+    return _ready(model, device).eval()
 
 
 def random_causal_wan(
@@ -57,7 +57,12 @@ def random_causal_wan(
     """The same with random weights: its speed, not its looks."""
     model = random_model(lambda: CausalDiT(spec), device, dtype, seed)
     keep_plain(model.parameters())
-    return model
+    return _ready(model, device)
+
+
+def _ready(model: CausalDiT, device: torch.device | str) -> CausalDiT:
+    """Laid out as the device wants it; a CPU packs weights in its own way."""
+    return model if torch.device(device).type == "cpu" else model.join_projections()
 
 
 def check_causal_wan(spec: DiTSpec, path: Path | str, ema: bool = False) -> None:

@@ -59,6 +59,12 @@ class CausalDiT(nn.Module):
                 module.weight.data = weight.contiguous(memory_format=torch.channels_last)
         return self
 
+    def join_projections(self) -> CausalDiT:
+        """See `SelfAttention.join`; for weights that stay where they are. Returns itself."""
+        for block in self.blocks:
+            cast(Block, block).self_attn.join()
+        return self
+
     # -- memory ---------------------------------------------------------------------------------
 
     def init_state(

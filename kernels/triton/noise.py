@@ -132,7 +132,7 @@ def _check_words(needs: Needs, rows: int, **words: Tensor) -> None:
     needs.that(0 < rows <= MOST_ROWS, f"there are {rows} rows; give 1 to {MOST_ROWS}")
     needs.types((torch.int64,), **words)
     needs.shape(rows, **words)
-    needs.packed(**words)
+    needs.packed(None, **words)
 
 
 def _fits_noise(seeds: Tensor, chunks: Tensor, steps: Tensor, count: int) -> str:

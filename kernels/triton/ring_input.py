@@ -7,7 +7,6 @@ which separate operations move 220 (K1 of the kernel list).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as functional
@@ -283,8 +282,18 @@ def _check_ring(
 
 
 def _sized(elements: int) -> Callable[..., Tensor]:
-    def run(*arguments: Any) -> Tensor:
-        return _launch(*arguments, elements=elements)
+    def run(
+        products: Three,
+        norm: Two,
+        turn: Tensor,
+        eps: float,
+        ring: Two,
+        slots: Tensor,
+        mask: Tensor | None,
+        rows: Tensor | None,
+        scales: Two | None,
+    ) -> Tensor:
+        return _launch(products, norm, turn, eps, ring, slots, mask, rows, scales, elements)
 
     return run
 

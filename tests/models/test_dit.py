@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from millrace.models.attention import OwnMemory, Projections, rotation
+from millrace.kernels.prepared import side_by_side
+from millrace.models.attention import OwnMemory, Projections, SelfAttention, rotation
 from millrace.models.dit import CausalDiT
 from millrace.models.specs import TINY, WAN_1_3B, WAN_14B, DiTSpec
 from millrace.models.training.initial import init_local_attention, init_weights
@@ -220,6 +221,19 @@ def test_released_sizes(spec: DiTSpec, tensors: int, parameters: float) -> None:
         weights = CausalDiT(spec).state_dict()
     assert len(weights) == tensors
     assert sum(w.numel() for w in weights.values()) == pytest.approx(parameters, rel=1e-3)
+
+
+def test_joined_projections_are_the_same_weights() -> None:
+    model = small()
+    x, t, context, cond = clip(3)
+    named = {name: value.clone() for name, value in model.state_dict().items()}
+    before = model.forward_clip(x, t, context, cond)
+    assert model.join_projections() is model
+    assert all(torch.equal(value, named[name]) for name, value in model.state_dict().items())
+    torch.testing.assert_close(model.forward_clip(x, t, context, cond), before)
+    attn = model.blocks[0].self_attn
+    assert isinstance(attn, SelfAttention)
+    assert side_by_side((attn.q.weight, attn.k.weight, attn.v.weight)) is not None
 
 
 def test_wrong_calls_say_what_to_do() -> None:

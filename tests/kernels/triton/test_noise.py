@@ -48,6 +48,12 @@ def test_words_are_equal_to_the_last_bit(rows: list[tuple[int, ...]]) -> None:
     assert torch.equal(out, torch.stack(expected, 1))
 
 
+def three(*values: object) -> tuple[Tensor, Tensor, Tensor]:
+    """Seeds, chunks and steps on the device."""
+    first, second, third = (torch.tensor(value, device=DEVICE) for value in values)
+    return first, second, third
+
+
 def ulps(first: Tensor, second: Tensor) -> Tensor:
     """Distance of float32 numbers, counted in numbers between them."""
     bits = (part.view(torch.int32).long() for part in (first, second))
@@ -59,7 +65,7 @@ def ulps(first: Tensor, second: Tensor) -> Tensor:
 @given(seed=wide, chunk=wide, step=word, count=st.integers(1, 1500))
 def test_normals_are_those_of_the_reference(seed: int, chunk: int, step: int, count: int) -> None:
     """Logarithm and cosine may differ in the last bit of float64: at most one float32 then."""
-    words = [torch.tensor([value, 7], device=DEVICE) for value in (seed, chunk, step)]
+    words = three([seed, 7], [chunk, 7], [step, 7])
     found, exact = gaussian_noise(*words, count), gaussian_noise_reference(*words, count)
     assert found.dtype == torch.float32 and found.shape == (2, count)
     apart = ulps(found, exact)
@@ -76,7 +82,7 @@ def test_flow_step_noised(shape: tuple[int, ...], framed: bool, dtype: torch.dty
     sigma = draw(*shape[: 1 + framed]).double().abs()
     sigma, later = sigma / sigma.max(), sigma / (2 * sigma.max())
     later[0] = 0.0
-    words = [torch.arange(shape[0], device=DEVICE) + 2**40 * k for k in range(3)]
+    words = three(*([row + 2**40 * k for row in range(shape[0])] for k in range(3)))
     clean, following = flow_step_noised(x, flow, sigma, later, *words)
     noise = gaussian_noise_reference(*words, x[0].numel()).view(shape)
     exact = flow_step_reference(x.double(), flow.double(), sigma, later, noise.double())
@@ -87,7 +93,7 @@ def test_flow_step_noised(shape: tuple[int, ...], framed: bool, dtype: torch.dty
 
 
 def test_wrong_calls_name_the_argument() -> None:
-    words = [torch.zeros(2, dtype=torch.int64, device=DEVICE) for _ in range(3)]
+    words = three([0, 0], [0, 0], [0, 0])
     x, sigma = torch.zeros(2, 3, 4, device=DEVICE), torch.zeros(2, device=DEVICE)
     with pytest.raises(ValueError, match="count is 0"):
         gaussian_noise(*words, 0)

@@ -83,7 +83,8 @@ def test_gated_residual_norm(shape: tuple[int, ...], modulated: bool, dtype: tor
     if not modulated:
         gain, shift = drawer(2, dtype)(2, shape[-1]).unbind(0)
     given = (x, update, gate, gain, shift)
-    exact = gated_residual_norm_reference(*(part.double() for part in given), EPS, modulated)
+    wide: list[Any] = [*(part.double() for part in given), EPS, modulated]
+    exact = gated_residual_norm_reference(*wide)
     for kernel in (gated_residual_norm, gated_residual_norm_wide):
         for found, expected in zip(kernel(*given, EPS, modulated), exact, strict=True):
             assert found.dtype == dtype

@@ -106,7 +106,8 @@ def test_query_key_value(sizes: tuple[int, ...], dtype: torch.dtype) -> None:
     bias, norm = draw(3, heads * size).unbind(0), draw(2, heads * size).unbind(0)
     turn = turns(draw(1, frames, tokens, 1, size // 2).float() * 3, torch.float32)
     given = (x, weight, bias, norm)
-    exact = query_key_value_reference(*exactly(given), turn.double(), 1e-6)
+    wide: list[Any] = [*exactly((*given, turn)), 1e-6]
+    exact = query_key_value_reference(*wide)
     for found, expected in zip(query_key_value(*given, turn, 1e-6), exact, strict=True):
         assert_near(found, expected, 2 * TOLERANCE[dtype])
 
