@@ -90,8 +90,10 @@ class FiLMBlock(nn.Module):
 
 @lru_cache(maxsize=32)
 def places(height: int, width: int, device: torch.device) -> Tensor:
-    """Where each value of a feature map stands, [1, 2, height, width]: across and down, -4..4, to be
-    heard beside many channels of noise."""
+    """Where each value of a feature map stands, [1, 2, height, width]: across and down.
+
+    From -4 to 4, to be heard beside many channels of noise.
+    """
     with torch.inference_mode(False):
         down, across = (
             (torch.arange(size, device=device) + 0.5) * (8 / size) - 4 for size in (height, width)

@@ -119,6 +119,8 @@ class StepLosses:
             part = torch.rand(count, generator=generator)
             if float(torch.rand((), generator=generator)) < r.together:
                 part = part[:1].expand(count)
+            if count == 1:
+                part = part.square()  # A stream begins so: all is noise, and the whole is decided.
             time = (torch.arange(count - 1, -1, -1) + part) / count
             result.append((1 - time).repeat_interleave(size))
         plain = torch.stack(result)
