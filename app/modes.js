@@ -132,7 +132,7 @@ export class Modes {
     for (const button of this.page.root.querySelectorAll('[data-go]')) {
       const needed = OWN[button.dataset.go] ?? VIDEO;
       button.hidden = !this.offered.includes(needed);
-      const first = this.offered.includes(VIDEO) ? 'camera' : 'blank';
+      const first = this.mode === TEXT ? 'blank' : 'camera';
       button.classList.toggle('mr-primary', button.dataset.go === first);
     }
     this.find('lead').textContent = text.lead[this.mode];

@@ -117,7 +117,7 @@ class Page {
     const options = {
       width,
       height,
-      fps: this.info.fps,
+      fps: this.#rate(kind),
       sound: this.sound.wants(kind),
       deviceId: this.find('device').value,
       file: this.find('file').files[0],
@@ -150,10 +150,15 @@ class Page {
     await this.connection.start(source, () => ({
       width,
       height,
-      fps: this.info.fps,
+      fps: this.#rate(source.kind),
       controls: this.values,
       ...(source.picture ? { picture: source.picture } : {}),
     }));
+  }
+
+  // Where nothing is filmed, the rate at which the model learned how things move.
+  #rate(kind) {
+    return (kind === 'blank' && this.info.pipeline.fps) || this.info.fps;
   }
 
   stop() {

@@ -291,6 +291,7 @@ def describe(info: HostInfo, settings: ServerSettings) -> dict[str, Any]:
             "title": pipeline.title,
             "description": pipeline.description,
             "chunk": pipeline.chunk,
+            "fps": pipeline.fps,
             "draws_from": list(pipeline.draws_from),
             "elsewhere": {
                 s: usual_model(s) for s in get_args(Source) if s not in pipeline.draws_from

@@ -59,7 +59,7 @@ export function capital(sentence) {
 export const modeText = {
   lead: {
     'video-to-video': 'Your camera, redrawn while it plays.',
-    'text-to-video': 'Write what you want to see, and change it while it plays.',
+    'text-to-video': 'Your words, a video while you write.',
     'image-to-video': 'A picture that goes on as you say.',
   },
   pick: 'Choose a picture',

@@ -110,8 +110,8 @@ def dream_info(random: bool) -> PipelineInfo:
         random: whether the weights are random.
     """
     about = (
-        "A small video model that draws from words alone. It learned some twenty kinds of scenes "
-        "and a few shapes; it is not a general text-to-video model."
+        "A small video model that draws from words, or a live picture by words. It learned some "
+        "twenty kinds of scenes and a few shapes; it is not a general text-to-video model."
     )
     if random:
         about += " Its weights are random: this shows speed, not pictures."

@@ -149,7 +149,7 @@ def test_of_a_model_for_words_alone_no_camera_is_asked_for(browser: Any) -> None
         viewer.open()
         page = viewer.page
         assert not page.is_visible("[data-go=camera]") and not page.is_visible("[data-go=clip]")
-        assert "Write what you want to see" in page.inner_text("[data-part=lead]")
+        assert "while you write" in page.inner_text("[data-part=lead]")
         page.click("[data-go=blank]")
         viewer.shows("millrace.running && millrace.source.label === 'Words alone'")
         greyed = "[...millrace.find('kind').options].filter((o) => o.disabled).length"
@@ -183,6 +183,7 @@ def test_words_become_moving_pictures_and_the_page_says_what_it_read(
         assert viewer.ask(PRESSED) == "text-to-video"
         page.click("[data-act=start]")
         viewer.shows("millrace.find('out').videoWidth > 0")
+        assert dreams.host.last is not None and dreams.host.last.config.fps == 24
         viewer.ask("rig.colour = JSON.stringify(rig.returned(8))")
         viewer.shows("JSON.stringify(rig.returned(8)) !== rig.colour")
         understood = "document.querySelector('.mr-understood').textContent"
