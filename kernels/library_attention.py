@@ -50,9 +50,7 @@ def fits_narrow(
     """What all of these libraries need."""
     if query.dtype not in NARROW:
         return f"query is {query.dtype}; this library takes float16 and bfloat16"
-    if query.shape[-1] % 8 or query.shape[-1] > 256:
-        return f"query has a head_dim of {query.shape[-1]}; multiples of 8 up to 256 are taken"
-    return misfit(query, key, value, valid, turn, rows, scales)
+    return _narrow_head(query) or misfit(query, key, value, valid, turn, rows, scales)
 
 
 def fits_full(
@@ -159,8 +157,33 @@ def pages(valid: Tensor, rows: Tensor | None, tokens: int) -> tuple[Tensor, Tens
     return table.int(), (valid.sum(1) * tokens).int()
 
 
+def _sdpa(backend: SDPBackend, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """PyTorch's attention with one of its kernels and no other; heads are the third dimension."""
+    asked, keys, values = (part.transpose(1, 2) for part in (query, key, value))
+    with sdpa_kernel(backend):
+        return functional.scaled_dot_product_attention(asked, keys, values).transpose(1, 2)
+
+
+def fits_dense(query: Tensor, key: Tensor, value: Tensor, valid: Tensor | None) -> str:
+    """A call of `attention` for a dense kernel."""
+    if valid is not None:
+        return "valid is given, and a dense kernel sees every key"
+    for name, part in (("query", query), ("key", key), ("value", value)):
+        if part.dtype not in NARROW:
+            return f"{name} is {part.dtype}; this library takes float16 and bfloat16"
+        if part.stride(-1) != 1:
+            return f"{name} has a stride of {part.stride(-1)} along head_dim, not 1"
+    return _narrow_head(query)
+
+
+def _narrow_head(query: Tensor) -> str:
+    if query.shape[-1] % 8 or query.shape[-1] > 256:
+        return f"query has a head_dim of {query.shape[-1]}; multiples of 8 up to 256 are taken"
+    return ""
+
+
 def _backend(backend: SDPBackend) -> Attend:
-    """PyTorch's attention with one of its kernels and no other."""
+    """One of PyTorch's kernels over a ring."""
 
     def run(
         query: Tensor,
@@ -172,10 +195,16 @@ def _backend(backend: SDPBackend) -> Attend:
         full: bool = False,
         scales: Two | None = None,
     ) -> Tensor:
-        seen = dense(key, value, turn, rows, scales, query.dtype)
-        asked, keys, values = (part.transpose(1, 2) for part in (query, *seen))
-        with sdpa_kernel(backend):
-            return functional.scaled_dot_product_attention(asked, keys, values).transpose(1, 2)
+        return _sdpa(backend, query, *dense(key, value, turn, rows, scales, query.dtype))
+
+    return run
+
+
+def _plain_backend(backend: SDPBackend) -> Attend:
+    """One of PyTorch's kernels as `attention`."""
+
+    def run(query: Tensor, key: Tensor, value: Tensor, valid: Tensor | None) -> Tensor:
+        return _sdpa(backend, query, key, value)
 
     return run
 
@@ -239,6 +268,7 @@ def _register() -> None:
         ("sdpa-cudnn", SDPBackend.CUDNN_ATTENTION),
     ):
         candidate(*register, name, fits_full, library=True)(_backend(backend))
+        candidate("attention", "cuda", name, fits_dense, library=True)(_plain_backend(backend))
     for package, name, fits, run in (
         ("flash_attn", "flash-attention-2", fits_plain_full, flash_attention_2),
         ("flash_attn_interface", "flash-attention-3", fits_plain, flash_attention_3),

@@ -11,6 +11,7 @@ from millrace.kernels.dispatch import TABLE
 from millrace.kernels.library_attention import (
     allow_quantised_attention,
     dense,
+    fits_dense,
     fits_full,
     fits_plain,
     fits_quantised,
@@ -72,6 +73,15 @@ def test_each_says_what_it_cannot_take() -> None:
     assert "head_dim of 60" in fits_plain(query[..., :60], *call[1:])
     assert "turn is given" in fits_plain(*call[:4], torch.zeros(4, 1, 10, 2), None)
     assert fits_plain(*call) == ""
+
+
+def test_plain_attention_says_what_it_cannot_take() -> None:
+    query, key, value = (torch.zeros(1, 3, 2, 16, dtype=torch.float16) for _ in range(3))
+    assert fits_dense(query, key, value, None) == ""
+    assert "valid is given" in fits_dense(query, key, value, torch.ones(1, 3, dtype=torch.bool))
+    assert "key is torch.float32" in fits_dense(query, key.float(), value, None)
+    assert "value has a stride of 2" in fits_dense(query, key, value[..., ::2], None)
+    assert "head_dim of 12" in fits_dense(query[..., :12], key[..., :12], value[..., :12], None)
 
 
 def test_eight_bits_must_be_allowed() -> None:
