@@ -162,7 +162,7 @@ def _build(plan: ModelPlan, clock: Clock) -> _Built:
 
         watched = Watched(pipeline, clock, torch.device(config.device))
         found.append((watched, config, clock.now()))
-        return watched
+        return pipeline
 
     engine = local_engine.start(plan.options, clock, around=around)
     ((watched, config, loaded),) = found

@@ -45,6 +45,7 @@ def _heading(report: Report) -> list[str]:
         f"({_rate(most['bytes_per_s']['min'])} to {_rate(most['bytes_per_s']['max'])}), "
         f"a copy of {most['copy_bytes'] >> 20} MiB",
         f"energy: {told}",
+        *report["stages_told"],
         *([f"share of the ceiling: not known, as {report['not_counted']}"]
           if report["not_counted"] else []),
     ]  # fmt: skip
@@ -75,12 +76,13 @@ def _stages(report: Report) -> list[str]:
     }
     wide = max(len("passes"), *(len(text) for text in passes.values()))
     lines = [
-        "ms a chunk, each the median",
-        f"steps   encode  {'passes':>{wide}}   decode   copies     rest  between",
+        f"{'ms a chunk, each the median':<{wide + 50}}   picture is done after",
+        f"steps   encode  {'passes':>{wide}}   decode   copies     rest  between      p50      p95",
     ]
     for run in report["runs"]:
         stages = run["stages_ms"]
         around = "".join(f" {_number(_median(stages, name)):>8}" for name in _AROUND)
+        around += "".join(f" {_number(run['e2e_ms'][name]):>8}" for name in ("p50", "p95"))
         lines.append(
             f"{_or_dash(run['steps']):>5} {_number(_median(stages, 'encode')):>8}  "
             f"{passes[run['steps']]:>{wide}}{around}"
@@ -103,9 +105,10 @@ def _goals(report: Report) -> list[str]:
     for run in report["runs"]:
         for name, goal in run["goals"].items():
             note = f" ({goal['note']})" if goal["note"] else ""
+            steps = "1 step" if run["steps"] == 1 else f"{run['steps']} steps"
             lines.append(
-                f"{_or_dash(run['steps']):>5} step{'s' * (run['steps'] != 1)}, {name}: {_number(goal['measured'])} "
-                f"{goal['unit']}, goal {_number(goal['goal'])}{note}"
+                f"{steps:>11}, {name}: {_number(goal['measured'])} {goal['unit']}, "
+                f"goal {_number(goal['goal'])}{note}"
             )
             lines += [f"{'':>13}others: {goal['others']}"] if goal["others"] else []
     return [f"goals, set for {bench_goals.GOALS_FOR}", *lines] if lines else []

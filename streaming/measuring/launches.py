@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
 from ..clock import Clock
 from ..frames import Stamp
-from ..pipeline import Pipeline, Result, StreamConfig, Work
-from ..stopwatch import Lap, Stopwatch
+from ..pipeline import Pipeline, Result, Work
+from ..stopwatch import Lap, Moment, Stopwatch
 from ..trace import Trace
 
 Mark = Callable[[str, int, int | None], None]
@@ -55,26 +54,25 @@ class Launch:
 
 
 class Watched:
-    """A pipeline whose steps are timed by stage; otherwise as it is.
+    """Times the steps of a pipeline by stage. It takes the place of the pipeline's `step`, and of
+    nothing else, so that an engine finds all that it looks for.
 
     Attributes:
         steps: of each step so far its stopwatch, and the efforts of its chunks.
     """
 
     def __init__(self, pipeline: Pipeline, clock: Clock, device: torch.device) -> None:
-        self.pipeline, self.info = pipeline, pipeline.info
+        self.pipeline = pipeline
         self._clock, self._device = clock, device
+        self._ends: dict[int, Moment] = {}
         self.steps: list[tuple[Stopwatch, tuple[str, ...]]] = []
-
-    def open(self, config: StreamConfig) -> Any:
-        return self.pipeline.open(config)
-
-    def close(self, stream: Any) -> None:
-        self.pipeline.close(stream)
+        self._step = pipeline.step
+        vars(pipeline)["step"] = self.step
 
     def step(self, batch: Sequence[Work]) -> Sequence[Result]:
-        watch = Stopwatch(self._clock, self._device)
-        results = self.pipeline.step([replace(w, mark=_both(w.mark, watch.mark)) for w in batch])
+        """See `Pipeline`."""
+        watch = Stopwatch(self._clock, self._device, self._ends)
+        results = self._step([replace(w, mark=_both(w.mark, watch.mark)) for w in batch])
         watch.mark(END, len(batch), None)
         efforts = tuple(work.effort.name for work in batch if work.frames is not None)
         self.steps.append((watch, efforts))

@@ -14,6 +14,7 @@ from ..clock import Clock
 from ..controls import Controls
 from ..engine import Engine
 from ..pipeline import StreamConfig, Work
+from ..stage_runs import told as told_of
 from . import figures
 from .ceiling import Ceiling
 from .contender import Contender, Own, Source, chunks_to_fill
@@ -62,8 +63,8 @@ def measure(
     told: Callable[[], None] = lambda: None,
     ceiling: Ceiling | None = None,
 ) -> dict[str, Any]:
-    """The report's numbers: "device_name", "ceiling", "energy", "not_counted", "runs" and
-    "compare".
+    """The report's numbers: "device_name", "ceiling", "energy", "not_counted", "stages_told",
+    "memory_of", "runs" and "compare".
 
     Args:
         told: called once for each first picture and each window.
@@ -98,6 +99,7 @@ def measure(
         },
         "energy": energy,
         "not_counted": why,
+        "stages_told": list(told_of(side.watched.pipeline)),
         "memory_of": peaks.of,
         "runs": [_run(run, trial, asked, costs) for run in _of(trial, own)],
         "compare": [

@@ -32,6 +32,7 @@ def one_run(steps: int | None = 2, **changes: Any) -> dict[str, Any]:
         "raw_fps": 118.2,
         "raw_fps_windows": [117.9, 118.4],
         "ttff_ms": 41.0,
+        "e2e_ms": {"p50": 30.0, "p95": 33.25, "p99": 40.0},
         "energy_j_per_frame": None,
         "peak_memory_mb": 5123.0,
         "stages_ms": {"encode": stage(3.0), **passes, "decode": stage(5.0), "copies": stage(0.4)},
@@ -69,6 +70,7 @@ def report(*runs: dict[str, Any], **changes: Any) -> dict[str, Any]:
         },
         "energy": {"source": None, "not_measured": "no pynvml"},
         "not_counted": None,
+        "stages_told": ["Stages: 3 replayed."],
         "runs": list(runs) or [one_run()],
         "compare": [],
         **changes,
@@ -122,7 +124,9 @@ def test_the_table_fits_a_terminal_and_has_units() -> None:
     assert (
         "790 TFLOP/s" in text and "4.3 TB/s" in text and "energy: not measured: no pynvml" in text
     )
+    assert "Stages: 3 replayed." in lines
     assert "20 + 21 + 22 + 23" in text, "each pass"
+    assert any(line.endswith("      30     33.2") for line in lines), "p50 and p95 of a picture"
     assert "41 ms" in text and "52.0%" in text and "5123 MB" in text
 
 

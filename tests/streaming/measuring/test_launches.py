@@ -100,12 +100,15 @@ def test_what_was_before_the_recorder_is_not_in_it() -> None:
     assert [one.efforts for one in recorder.drain()] == [("later",)]
 
 
-def test_the_rest_of_a_pipeline_is_passed_on() -> None:
-    slow = Slow(ManualClock())
-    watched = Watched(slow, ManualClock(), CPU)
-    stream = watched.open(StreamConfig(8, 8))
-    watched.close(stream)
-    assert slow.closed == [stream] and watched.info is slow.info
+def test_only_the_step_of_a_pipeline_is_taken_over() -> None:
+    clock, heard = ManualClock(), list[str]()
+    slow = Slow(clock)
+    watched = Watched(slow, clock, CPU)
+    slow.step([work(heard)])
+    assert len(watched.steps) == 1 and heard == ["encode", "pass", "pass", "decode"]
+    stream = slow.open(StreamConfig(8, 8))
+    slow.close(stream)
+    assert slow.closed == [stream]
 
 
 class Ticking:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -40,7 +39,7 @@ def side_of(made: Pipeline, side: int = SIDE) -> Side:
     clock = SystemClock()
     engine = EngineConfig("cpu", max_sessions=1, size=(side, side))
     watched = Watched(made, clock, CPU)
-    built = assemble_around(watched, engine, clock, lambda: None)
+    built = assemble_around(made, engine, clock, lambda: None)
     return Side(built.engine, watched, "cpu", torch.float32)
 
 
@@ -123,7 +122,6 @@ class Broken(Passthrough):
 
     def __init__(self) -> None:
         super().__init__(PipelineContext())
-        self.info = replace(self.info, name="broken")
         self.broken = False
 
     def step(self, batch: Any) -> Any:
@@ -164,7 +162,7 @@ def test_a_gpu_tells_the_same_stages_with_events() -> None:
     clock = SystemClock()
     engine = EngineConfig("cuda:0", max_sessions=1, overlap=True, size=(SIDE, SIDE))
     watched = Watched(made, clock, torch.device("cuda:0"))
-    built = assemble_around(watched, engine, clock, lambda: None)
+    built = assemble_around(made, engine, clock, lambda: None)
     asked = Asked(source(), (2,), {}, seconds=0.2, windows=2)
     report = measure(Side(built.engine, watched, "cuda:0", torch.bfloat16), asked, [], clock)
     (run,) = report["runs"]
