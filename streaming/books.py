@@ -54,14 +54,17 @@ class Books:
     def samples(self, flight: Flight) -> list[Sample]:
         """Times of a launch whose rows had one shape; of a mixed one nothing can be said.
 
-        The first of each kind is left out: it pays for allocations and choices of kernels.
+        The first of each kind is left out: it pays for allocations and choices of kernels. So is a
+        launch in which a stage was recorded as a graph.
         """
+        if flight.watch is None or flight.watch.unusual:
+            return []
         shapes = {
             at_scale(Shape(j.session.config.width, j.session.config.height, self._chunk), scale)
             for j in flight.jobs
             for scale in (j.effort.scale,)
         }
-        if len(shapes) != 1 or flight.watch is None:
+        if len(shapes) != 1:
             return []
         (shape,) = shapes
         samples: list[Sample] = []

@@ -167,12 +167,13 @@ class Engine:
         if done is None:
             return Flight(list(repeats), round)
         stepped = self._clock.now()
-        self._stages.book()
+        watch.unusual = self._stages.book()
         if not watch:
             watch.mark("pass", len(jobs), None)
         emissions = decode(done, self._queues)
         if done:
-            watch.mark("decode", len(done), None)
+            with self._queues.on("download"):
+                watch.mark("decode", len(done), None)
         decoded = self._clock.now()
         self.totals.count("busy_seconds", "all", decoded - start)
         for session in sessions:

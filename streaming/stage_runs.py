@@ -36,15 +36,18 @@ class StageBook:
         self._pipeline, self._totals = pipeline, totals
         self._booked: dict[str, int] = {}
 
-    def book(self) -> None:
-        """What has come since the last time."""
+    def book(self) -> bool:
+        """What has come since the last time; whether something was recorded meanwhile, or tried to
+        be, which takes many times as long as a run."""
         if not isinstance(self._pipeline, Staged):
-            return
+            return False
         now = self._pipeline.stage_runs()
+        tried = any(now.get(way, 0) != self._booked.get(way, 0) for way in ("recorded", "refused"))
         for way, count in now.items():
             if count != self._booked.get(way, 0):
                 self._totals.count(FAMILY, way, count - self._booked.get(way, 0))
         self._booked = dict(now)
+        return tried
 
 
 def told(pipeline: Pipeline) -> tuple[str, ...]:

@@ -21,6 +21,9 @@ class Stopwatch:
 
     A stage begins when the one before it is over and its queue has done with launches before.
 
+    Attributes:
+        unusual: something was done besides that later launches will not do.
+
     Args:
         clock: monotonic time.
         device: that the work runs on.
@@ -34,7 +37,7 @@ class Stopwatch:
         self._freed = dict(self._ends)
         self._clock = clock
         self._cuda = device if device.type == "cuda" else None
-        self.started = clock.now()
+        self.started, self.unusual = clock.now(), False
         self._begun = self._moment()
         self._marks: list[tuple[Stage, int, int | None, Moment, int]] = []
 

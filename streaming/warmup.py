@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..models.graphs import buckets
 from .clock import Clock
 from .controls import Controls
 from .frames import Frame, i420_shape
@@ -13,6 +14,7 @@ from .host import Event, Output
 from .pipeline import StreamConfig
 from .results import PipelineError
 from .session import Emit, EngineSession
+from .stage_runs import FAMILY
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -23,11 +25,14 @@ ROWS = (1, 2, 4)
 """Rows of a batch whose times are measured; between and beyond them the curve is drawn."""
 BUDGET_S = 0.3
 """No larger batch is begun after this long."""
+RECORDING_S = 60.0
+"""The same where stages are recorded: what is not recorded now will hold viewers up."""
 
 
 def warm_up(engine: Engine, clock: Clock, places: int, ended: str) -> None:
     """Send a few frames of the preferred size through, one row and then several at once, unless
-    the engine knows already what they cost.
+    the engine knows already what they cost. Where stages are recorded as graphs, so are those of
+    all numbers of sessions that the engine takes.
 
     Args:
         places: sessions that the engine takes.
@@ -44,8 +49,12 @@ def warm_up(engine: Engine, clock: Clock, places: int, ended: str) -> None:
 
     sessions: list[EngineSession] = []
     known = any(True for _ in engine.costs)
-    for rows in ROWS[:1] if known else ROWS:
-        if rows > places or (sessions and clock.now() - begun > BUDGET_S):
+    for rows in sorted({*ROWS, *buckets(places)}):
+        recording = engine.totals.counted(FAMILY, "recorded") > 0
+        if rows > places or (rows not in ROWS and not recording):
+            continue
+        limit = RECORDING_S if recording else BUDGET_S
+        if sessions and (clock.now() - begun > limit or (known and not recording)):
             break
         while len(sessions) < rows and not closed:
             sessions.append(_open(engine, f"warm-up {len(sessions)}", listen))
