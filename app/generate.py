@@ -32,7 +32,7 @@ from . import control_values, files_out, geometry, local_engine
 from .errors import CallError, CommandError, Interrupted
 from .files import PacketSink, VideoFile, planes_of
 from .geometry import Geometry, Plane, Size
-from .stylize import understood
+from .stylize import drawn_by, understood
 
 GREY = 128
 USUAL_FPS = 16.0
@@ -105,6 +105,7 @@ def run(job: Job, as_json: bool) -> None:
     width, height = report["size"]
     print(f"{job.target}: {report['frames']} frames of {width}x{height}", end=" ")
     print(f"in {report['seconds']:.1f} s ({report['fps']:.1f} frames/s)")
+    print(f"  {drawn_by(report, job.options)}")
     for note in report["notes"]:
         print(f"  {note}")
 

@@ -78,6 +78,7 @@ def run(job: Job, as_json: bool) -> None:
         return
     print(f"{report['output']}: {report['frames']} frames of {_text(report['size'])}", end=" ")
     print(f"in {report['seconds']:.1f} s ({report['fps']:.1f} frames/s)")
+    print(f"  {drawn_by(report, job.options)}")
     for note in report["notes"]:
         print(f"  {note}")
 
@@ -247,6 +248,16 @@ class Work:
         return found
 
 
+def drawn_by(report: Mapping[str, Any], options: Options) -> str:
+    """What drew a file and with which settings, so that nothing was chosen without a word."""
+    given = {name: value for name, value in options.settings.items() if name != "weights"}
+    random = given.pop("random_weights", False)
+    also = [f"{name}={value}" for name, value in given.items()]
+    also += ["random weights: this is its speed, not its looks"] if random else []
+    with_them = f" with {', '.join(also)}" if also else ""
+    return f"drawn by {report['model']} on {report['device']} in {report['dtype']}{with_them}"
+
+
 def understood(said: Mapping[str, Any]) -> list[str]:
     """A model's notes on its prompt, as sentences."""
     found = []
@@ -258,6 +269,8 @@ def understood(said: Mapping[str, Any]) -> list[str]:
         found.append(f"then drawn as {parts}")
     if said.get("unknown"):
         found.append(f"words it does not know: {', '.join(said['unknown'])}")
+    if said.get("prompt_cut"):
+        found.append(f"not all of the prompt is used: {said['prompt_cut']}")
     return found
 
 

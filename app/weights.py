@@ -72,7 +72,7 @@ def settings(
     for name in further.keys() & FLAGS:
         raise CallError(f"--option {name}={further[name]}: say it with {FLAGS[name]}")
     source = _source(pipeline, weights, random_weights, root(None, environ))
-    if for_file and "weights" in source and pipeline in RELEASED:
+    if for_file and source and pipeline in RELEASED:
         source |= {"vae": WAN_AUTOENCODERS.export} if RELEASED[pipeline].family == "wan" else {}
     return {**source, **further}
 

@@ -171,7 +171,8 @@ class UNetStylizer:
         drawing = self._drawings.get((wish, passes), lambda: self._draw(work.controls, passes))
         work.stream.notes = {"steps": len(drawing.levels)}
         if drawing.prompt.cut:
-            work.stream.notes["cut"] = drawing.prompt.cut
+            over = f"{drawing.prompt.cut!r} is beyond its {self.model.spec.tokens} tokens"
+            work.stream.notes["prompt_cut"] = over
         return drawing
 
     def _draw(self, controls: Controls, passes: int | None) -> Drawing:

@@ -10,6 +10,9 @@ STRIDE = 8
 """Pixels per latent, each way."""
 SIZE = (512, 512)
 """Width and height that these models were trained for."""
+SIZES = (SIZE, (768, 512), (512, 768), (640, 360), (360, 640), (384, 384))
+"""Widths and heights that they draw well, preferred first: about as many pixels as they were
+trained for, and a small one for slow machines."""
 CFG_CHOICES = ("none", "full", "self", "onetime")
 
 LOOKS = (
@@ -59,6 +62,7 @@ def sd_info(
         size=SIZE,
         size_multiple=STRIDE,
         max_side=1536,
+        sizes=SIZES,
         efforts=EFFORTS,
     )
 

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 from millrace import assets
 from millrace.app import cli
+from millrace.app.stylize import drawn_by, understood
 from millrace.streaming.captions.track import parse_webvtt
+from millrace.streaming.config import Options
 
 QUICK = ("--device", "cpu", "--dtype", "float32", "--threads", "1")
 MODELS = """
@@ -106,6 +108,15 @@ def test_what_the_model_understood_is_told(tmp_path: Path, video: Path, stylize:
     assert code == 0
     assert "prompt understood as oil 75%, camera 25%" in out
     assert "words it does not know: gloop" in out
+    assert "  drawn by passthrough on cpu in float32\n" in out
+
+
+def test_settings_that_a_model_was_loaded_with_are_told() -> None:
+    report = {"model": "wan", "device": "cpu", "dtype": "float32"}
+    settings = {"weights": "/there", "random_weights": True, "vae": "wan"}
+    told = drawn_by(report, Options(settings=settings))
+    assert told.startswith("drawn by wan on cpu in float32 with vae=wan, random weights: ")
+    assert understood({"prompt_cut": "'z'"}) == ["not all of the prompt is used: 'z'"]
 
 
 def test_a_size_and_controls_are_taken(tmp_path: Path, video: Path, stylize: Call) -> None:

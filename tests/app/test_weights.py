@@ -90,8 +90,11 @@ def test_files_are_drawn_with_the_better_autoencoder(
 
     assert asked() == {"weights": str(folder), "vae": "wan"}
     assert asked("vae=taehv") == {"weights": str(folder), "vae": "taehv"}
-    for name, random in (("wan2.1-1.3b", True), ("tiny", False)):
-        assert "vae" not in weights.settings(name, None, random, None, environ, for_file=True)
+    # What is measured without weights is what would run with them.
+    random = weights.settings("wan2.1-1.3b", None, True, None, environ, for_file=True)
+    assert random == {"random_weights": True, "vae": "wan"}
+    for name, speed in (("sd-turbo", True), ("tiny", False)):
+        assert "vae" not in weights.settings(name, None, speed, None, environ, for_file=True)
 
 
 def test_models_without_weights_have_no_settings(environ: Mapping[str, str]) -> None:

@@ -376,7 +376,7 @@ def test_a_folder_of_models_or_one_model_is_taken(folder: Path, tmp_path: Path) 
     long = wishes(host, {"prompt": "z " * 80, "steps": 1})
     (result,) = host.step([Work(stream, 0, picture(1, 2), long)])
     assert result.frames.shape == (2, 3, SIDE, SIDE)
-    assert result.notes == {"steps": 1, "cut": "z z z z z"}
+    assert result.notes == {"steps": 1, "prompt_cut": "'z z z z z' is beyond its 77 tokens"}
     assert isinstance(built({"weights": str(folder / "sd-turbo")}), UNetStylizer)
 
 
