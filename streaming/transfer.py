@@ -35,14 +35,19 @@ class Landing:
 
 def upload(frames: Sequence[Frame], device: torch.device) -> Tensor:
     """Planes of equally sized frames on the device, uint8 [frames, height * 3/2, width]."""
+    if device.type != "cpu":
+        return _pinned([frame.planes for frame in frames]).to(device, non_blocking=True)
     if len(frames) == 1 and frames[0].planes.flags.writeable:
-        host = torch.from_numpy(frames[0].planes)[None]
-    else:
-        host = torch.from_numpy(np.stack([frame.planes for frame in frames]))
-    if device.type == "cpu":
-        return host
-    # PyTorch's pinned pool hands a block out again only after the stream passed this copy.
-    return host.pin_memory().to(device, non_blocking=True)
+        return torch.from_numpy(frames[0].planes)[None]
+    return torch.from_numpy(np.stack([frame.planes for frame in frames]))
+
+
+def _pinned(planes: Sequence[Planes]) -> Tensor:
+    """Planes side by side in pinned memory, copied once. PyTorch's pool of it is what two slots in
+    turn would be: it hands a block out again only after the queue has passed the copy from it."""
+    host = torch.empty((len(planes), *planes[0].shape), dtype=torch.uint8, pin_memory=True)
+    np.stack(list(planes), out=host.numpy())
+    return host
 
 
 def download(planes: Tensor) -> Landing:

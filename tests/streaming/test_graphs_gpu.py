@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 import torch
 from millrace.models.cuda_graphs import CudaRecorder
@@ -14,9 +15,11 @@ from millrace.models.tiny import load_prompts, load_tiny
 from millrace.models.wan import random_wan
 from millrace.streaming.controls import Controls
 from millrace.streaming.diffusion import Stream, VideoDiffusion
+from millrace.streaming.frames import Frame
 from millrace.streaming.pipeline import StreamConfig, Work
 from millrace.streaming.queues import InOrder, SideBySide
 from millrace.streaming.tiny import tiny_parts
+from millrace.streaming.transfer import download, upload
 
 from . import tiny_models, wan_models
 
@@ -183,3 +186,13 @@ def test_encoding_the_next_tick_overlaps_drawing_this_one() -> None:
         marks["encode"].record()
     torch.cuda.synchronize()
     assert marks["encode"].elapsed_time(marks["denoise"]) > 0, "it was over before"
+
+
+def test_planes_come_and_go_without_waiting_and_unchanged() -> None:
+    planes = [np.full((24, 16), value, np.uint8) for value in (1, 2, 3)]
+    shown = [Frame(part, 16, 16, 0, 0.0, index) for index, part in enumerate(planes)]
+    upload(shown, torch.device(DEVICE))
+    with waiting_refused():
+        landings = [download(upload(shown[i:], torch.device(DEVICE))) for i in (0, 1)]
+    assert np.array_equal(landings[0].wait(), np.stack(planes))
+    assert np.array_equal(landings[1].wait(), np.stack(planes[1:]))
