@@ -21,7 +21,7 @@ def table(report: Report) -> list[str]:
 
 
 def _heading(report: Report) -> list[str]:
-    environment, width, height = report["environment"], *report["size"]
+    environment, (width, height) = report["environment"], report["size"]
     device = environment["device"]
     gpu = "" if device == "cpu" else f" ({report['device_name']})"
     threads = f", {environment['threads']} threads" if device == "cpu" else ""
