@@ -1,11 +1,14 @@
 """What a device can do at most, measured: a large matrix product and a large copy.
 
 The same library, data type and threads as the model's, so that a share of it says how much of what
-was possible here and now was reached.
+was possible here and now was reached. The memory for it is only held while it is measured, so that
+it is in nobody's peak.
 """
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -36,9 +39,10 @@ class Reading:
 
 
 class Ceiling:
-    """Holds the matrices; each `read` is the best of a few tries.
+    """Each `read` is the best of a few tries.
 
     Args:
+        device, dtype: of the model.
         copied: bytes that the copy is of; by default enough for this kind of device.
         sides: of the matrices, tried in order until a product takes long enough.
     """
@@ -53,32 +57,40 @@ class Ceiling:
     ) -> None:
         gpu = device.type == "cuda"
         self._device, self._dtype, self._clock = device, dtype, clock
-        numbers = (copied or (GPU_COPY if gpu else CPU_COPY)) // dtype.itemsize
-        self._source = torch.zeros(numbers, dtype=dtype, device=device)
-        self._target = torch.empty_like(self._source)
+        self.copied = copied or (GPU_COPY if gpu else CPU_COPY)
         for side in sides or ((GPU_SIDE,) if gpu else CPU_SIDES):
-            self._left, self._right = self._matrix(side), self._matrix(side)
-            self._product = torch.empty(side, side, dtype=dtype, device=device)
             self.side = side
-            if self._best(self._multiply) >= LONG_ENOUGH_S:
+            if self._product() >= LONG_ENOUGH_S:
                 break
-        self.copied = self._source.nbytes
 
     def read(self) -> Reading:
         """Measure both, now."""
-        product, copy = self._best(self._multiply), self._best(self._copy)
-        return Reading(2 * self.side**3 / product, 2 * self.copied / copy)
+        return Reading(2 * self.side**3 / self._product(), 2 * self.copied / self._copy())
 
-    def _matrix(self, side: int) -> Tensor:
-        return torch.randn(side, side, device=self._device).to(self._dtype)
+    def _product(self) -> float:
+        """Seconds of a product."""
+        shape = (self.side, self.side)
+        left, right, product = (self._held(*shape) for _ in range(3))
+        for one in (left, right):
+            one.copy_(torch.randn(shape, device=self._device))
+        return self._best(lambda: torch.mm(left, right, out=product))
 
-    def _multiply(self) -> None:
-        torch.mm(self._left, self._right, out=self._product)
+    def _copy(self) -> float:
+        """Seconds of a copy."""
+        source, target = (self._held(self.copied // self._dtype.itemsize) for _ in range(2))
+        # Pages that nobody wrote to are all the same one.
+        source.fill_(1)
+        return self._best(lambda: target.copy_(source))
 
-    def _copy(self) -> None:
-        self._target.copy_(self._source)
+    def _held(self, *shape: int) -> Tensor:
+        """Memory that goes back to the system with the tensor."""
+        if self._device.type == "cuda":
+            return torch.empty(shape, dtype=self._dtype, device=self._device)
+        # Not of the allocator, which keeps what is freed.
+        own = mmap.mmap(-1, math.prod(shape) * self._dtype.itemsize)
+        return torch.frombuffer(own, dtype=self._dtype).view(shape)
 
-    def _best(self, work: Callable[[], None]) -> float:
+    def _best(self, work: Callable[[], Tensor]) -> float:
         """Seconds of the quickest try, after one that does not count."""
         work()
         times = []

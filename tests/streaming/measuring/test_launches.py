@@ -11,6 +11,7 @@ from millrace.streaming.clock import ManualClock
 from millrace.streaming.controls import Controls
 from millrace.streaming.measuring.ceiling import Ceiling
 from millrace.streaming.measuring.launches import Pass, Recorder, Totals, Watched
+from millrace.streaming.measuring.memory import PeakMemory
 from millrace.streaming.pipeline import Effort, PipelineInfo, Result, StreamConfig, Work
 
 CPU = torch.device("cpu")
@@ -130,6 +131,22 @@ def test_the_ceiling_is_of_a_product_that_takes_long_enough(step: float, side: i
     # A stopwatch looks once to begin, once for its own use, and once at the mark.
     assert reading.flops == pytest.approx(2 * side**3 / step)
     assert reading.bandwidth == pytest.approx(2 * 4096 / step)
+
+
+def test_the_peak_is_of_the_windows_and_the_ceiling_is_in_none() -> None:
+    peaks = PeakMemory(CPU)
+    if peaks.of != "process, its windows":
+        pytest.skip("this system cannot begin a process's peak anew")
+    ceiling = Ceiling(CPU, torch.float32, Ticking(0.1), copied=200 << 20, sides=(8,))
+    peaks.begin()
+    before = peaks.peak_mb()
+    held = torch.ones(100 << 18)
+    assert peaks.peak_mb() - before > 90, "a hundred MiB are seen"
+    del held
+    ceiling.read()
+    assert peaks.peak_mb() - before > 350, "while it is measured it is there, twice 200 MiB"
+    peaks.begin()
+    assert peaks.peak_mb() - before < 150, "and then it is gone"
 
 
 @pytest.mark.gpu
