@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given as drawn
+from hypothesis import settings
+from hypothesis import strategies as st
 from millrace.kernels import dequantise, quantise, turns
 from millrace.kernels.projection import query_key_value_reference
 from millrace.kernels.quantise import MOST
@@ -76,6 +79,22 @@ def test_norm_rope_write(
             assert_near(found, expected)
             kept = expected == before.double()
             assert torch.equal(found[kept], before[kept])  # to the last bit
+
+
+@settings(max_examples=8, deadline=None)
+@drawn(
+    sizes=st.tuples(*(st.integers(1, most) for most in (3, 3, 9, 5, 8))),
+    masked=st.booleans(),
+    chosen=st.booleans(),
+)
+def test_any_sizes(sizes: tuple[int, ...], masked: bool, chosen: bool) -> None:
+    sizes = (*sizes[:4], 2 * sizes[4])
+    given = call(sizes, torch.float32, joint=chosen, masked=masked, chosen=chosen)
+    exact = [exactly(copied(argument)) for argument in given]
+    defined = norm_rope_write_reference(*exact)
+    assert_near(norm_rope_write(*given), defined)
+    for found, expected in zip(given[4], exact[4], strict=True):
+        assert_near(found, expected)
 
 
 @pytest.mark.parametrize("kind", MOST, ids=lambda d: str(d).removeprefix("torch."))
