@@ -47,9 +47,11 @@ class StageCosts:
     one_pass: Callable[[int, int | None], Cost]
 
     def launch(self, launch: Launch) -> Cost:
-        """Of everything in a launch."""
-        passes = [self.one_pass(one.rows, one.window) for one in launch.passes]
-        return Cost.total([self.encode, *passes, self.decode])
+        """Of everything that there was in a launch: words alone are not encoded, and a stream
+        batch that fills brings out nothing yet."""
+        costs = [self.one_pass(one.rows, one.window) for one in launch.passes]
+        ends = ((self.encode, launch.encode), (self.decode, launch.decode))
+        return Cost.total([*costs, *(cost for cost, seconds in ends if seconds)])
 
 
 def costs_of(pipeline: Pipeline, size: Size, dtype: torch.dtype) -> StageCosts:

@@ -140,8 +140,9 @@ def _pass_share(window: Window, ceiling: Reading, costs: StageCosts) -> float:
 
 
 def _stage_share(window: Window, stage: str, ceiling: Reading, cost: Cost) -> float:
-    seconds = sum(getattr(launch, stage) for launch in window.launches)
-    return len(window.launches) * cost.flops / seconds / ceiling.flops if seconds else 0.0
+    times = [getattr(launch, stage) for launch in window.launches]
+    ran = sum(seconds > 0 for seconds in times)
+    return ran * cost.flops / sum(times) / ceiling.flops if ran else 0.0
 
 
 def ceiling(readings: Sequence[Reading]) -> dict[str, Any]:

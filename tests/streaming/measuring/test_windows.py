@@ -153,7 +153,11 @@ def test_a_stage_that_was_not_seen_has_no_share() -> None:
     costs = StageCosts(Cost(flops=10), Cost(flops=30), lambda rows, window: Cost(20))
     bare = Launch(0.0, (Pass(1, None, 0.1),), 0.0, 0.0, 0.0)
     window = Window(4, 0.5, launches=(bare,))
-    assert figures.utilisation([window], [Reading(1e3, 1e3)], costs)["encode_mfu"] is None
+    found = figures.utilisation([window], [Reading(1e3, 1e3)], costs)
+    assert found["encode_mfu"] is None and found["flops_per_chunk"] == 20
+    mixed = Window(4, 0.5, launches=(launch(), bare))
+    found = figures.utilisation([mixed], [Reading(1e3, 1e3)], costs)
+    assert found["encode_mfu"]["median"] == 1.0, "10 FLOPs in 0.01 s, once"
 
 
 def test_nothing_measured_is_no_number() -> None:
