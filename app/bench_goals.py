@@ -23,6 +23,7 @@ class Run:
         size: width and height.
         device: "cpu", or "cuda:0" and the like: one GPU.
         vae: autoencoder of a Wan model, "" for other models.
+        fp8: whether linear layers run in fp8.
     """
 
     model: str
@@ -31,6 +32,7 @@ class Run:
     device: str
     dtype: str
     vae: str = ""
+    fp8: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +44,30 @@ class Goal:
     note: str = ""
 
 
-_SD = "106 fps on an RTX 4090 with TensorRT"
-_FPS: dict[tuple[str, tuple[int, int], int], Goal] = {
-    ("wan2.1-1.3b", (832, 480), 2): Goal(
-        120, "17.97 fps on an H100, with its own autoencoder (StreamDiffusionV2, paper)"
+_PAPER = "StreamDiffusionV2, paper"
+_FOUR_STEPS = "about 35 fps (FlashDreams), 20.7 (LongLive) on an H100"
+_ANY, _PLAIN, _EIGHT = (False, True), (False,), (True,)
+"""Linear layers in bfloat16 or in fp8."""
+_ROWS: tuple[tuple[str, tuple[int, int], int, tuple[bool, ...], Goal], ...] = (
+    (
+        "wan2.1-1.3b",
+        (832, 480),
+        2,
+        _ANY,
+        Goal(120, f"17.97 fps on an H100, with its own autoencoder ({_PAPER})"),
     ),
-    ("wan2.1-1.3b", (832, 480), 4): Goal(
-        65, "about 35 fps (FlashDreams), 20.7 (LongLive) on an H100", "bf16; 100 in fp8"
+    ("wan2.1-1.3b", (832, 480), 4, _PLAIN, Goal(65, _FOUR_STEPS, "bf16")),
+    ("wan2.1-1.3b", (832, 480), 4, _EIGHT, Goal(100, _FOUR_STEPS, "fp8")),
+    ("wan2.1-1.3b", (512, 512), 1, _ANY, Goal(200, f"64.52 fps on four H100 ({_PAPER})")),
+    ("wan2.1-14b", (832, 480), 2, _EIGHT, Goal(30, f"8.64 fps on one H100 ({_PAPER})", "fp8")),
+    (
+        "sd-turbo",
+        (512, 512),
+        1,
+        _ANY,
+        Goal(300, "106 fps on an RTX 4090 with TensorRT", "no TensorRT"),
     ),
-    ("wan2.1-1.3b", (512, 512), 1): Goal(200, "64.52 fps on four H100 (StreamDiffusionV2, paper)"),
-    ("wan2.1-14b", (832, 480), 2): Goal(
-        30, "8.64 fps on one H100 (StreamDiffusionV2, paper)", "fp8"
-    ),
-    ("sd-turbo", (512, 512), 1): Goal(300, _SD, "no TensorRT"),
-}
+)
 PASS_SHARE = 0.7
 """Of the measured ceiling, for a pass of the transformer in bfloat16."""
 LARGE_DECODE_MS = 30.0
@@ -66,13 +78,17 @@ def frame_rate(run: Run) -> Goal | None:
     """The goal that a run is like, None when there is none."""
     if not _on_gpu(run) or run.steps is None or run.vae not in ("", "taehv"):
         return None
-    return _FPS.get((run.model, run.size, run.steps))
+    like = (run.model, run.size, run.steps)
+    return next(
+        (goal for *row, kinds, goal in _ROWS if tuple(row) == like and run.fp8 in kinds), None
+    )
 
 
 def pass_share(run: Run) -> float | None:
     """Of the ceiling, for passes of a run like this."""
     wan = run.model.startswith("wan2.1-")
-    return PASS_SHARE if wan and _on_gpu(run) and run.dtype == "bfloat16" else None
+    plain = run.dtype == "bfloat16" and not run.fp8
+    return PASS_SHARE if wan and _on_gpu(run) and plain else None
 
 
 def decode_ms(run: Run) -> float | None:
@@ -102,6 +118,7 @@ def of_run(report: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, dict[
         environment["device"],
         environment["dtype"],
         settings.get("vae", WAN_AUTOENCODERS.live) if wan else "",
+        bool(settings.get("fp8")),
     )
     found: dict[str, dict[str, Any]] = {}
     rate, share, large = frame_rate(like), pass_share(like), decode_ms(like)

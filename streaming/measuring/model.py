@@ -100,7 +100,7 @@ def measure(
         "energy": energy,
         "not_counted": why,
         "stages_told": list(told_of(side.watched.pipeline)),
-        "memory_of": peaks.of,
+        "memory_of": peaks.of + (", rivals and all" if rivals else ""),
         "runs": [_run(run, trial, asked, costs) for run in _of(trial, own)],
         "compare": [
             _compared(trial, own, contender, rival, found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,7 @@ def test_a_goal_stands_only_beside_a_run_that_is_like_it() -> None:
         Run("wan2.1-1.3b", (832, 480), 3, "cuda:0", "bfloat16", "taehv"),
         Run("wan2.1-1.3b", (480, 832), 2, "cuda:0", "bfloat16", "taehv"),
         Run("wan2.1-1.3b", (832, 480), 2, "cuda:0", "bfloat16", "wan"),
+        Run("wan2.1-14b", (832, 480), 2, "cuda:0", "bfloat16", "taehv"),
         Run("tiny", (832, 480), 2, "cuda:0", "bfloat16"),
         Run("wan2.1-1.3b", (832, 480), None, "cuda:0", "bfloat16", "taehv"),
     ]
@@ -99,7 +101,8 @@ def test_a_goal_stands_only_beside_a_run_that_is_like_it() -> None:
     [
         (Run("wan2.1-1.3b", (832, 480), 4, "cuda:0", "bfloat16", "taehv"), 65),
         (Run("wan2.1-1.3b", (512, 512), 1, "cuda:0", "bfloat16", "taehv"), 200),
-        (Run("wan2.1-14b", (832, 480), 2, "cuda:0", "bfloat16", "taehv"), 30),
+        (Run("wan2.1-1.3b", (832, 480), 4, "cuda:0", "bfloat16", "taehv", fp8=True), 100),
+        (Run("wan2.1-14b", (832, 480), 2, "cuda:0", "bfloat16", "taehv", fp8=True), 30),
         (Run("sd-turbo", (512, 512), 1, "cuda:0", "bfloat16"), 300),
     ],
 )
@@ -111,6 +114,7 @@ def test_each_row_of_the_table_is_there(run: Run, fps: float) -> None:
 def test_goals_of_passes_and_of_the_large_decoder() -> None:
     assert bench_goals.pass_share(ROW) == 0.7
     assert bench_goals.pass_share(Run("tiny", (64, 64), 1, "cuda:0", "bfloat16")) is None
+    assert bench_goals.pass_share(replace(ROW, fp8=True)) is None
     assert bench_goals.decode_ms(ROW) is None
     large = Run("wan2.1-1.3b", (832, 480), 2, "cuda:0", "bfloat16", "wan")
     assert bench_goals.decode_ms(large) == 30.0
