@@ -5,7 +5,8 @@ from .clip import causal_clip, keep, memory_conv, per_chunk, per_frame
 from .color import i420_to_rgb, rgb_to_i420
 from .conv import ConvActivation, conv2d
 from .flow import flow_step, flow_step_noised
-from .fp8 import Fp8Weight, fp8_linear
+from .fp8 import Fp8Rows, Fp8Weight, normed_for, rows_for
+from .fp8_ops import fp8_product, quantise_rows
 from .linear import LinearActivation, linear
 from .merge import attention_part, merge_attention
 from .noise import gaussian_noise
@@ -27,6 +28,7 @@ from .shuffle import pixel_shuffle, pixel_unshuffle
 
 __all__ = [
     "ConvActivation",
+    "Fp8Rows",
     "Fp8Weight",
     "LinearActivation",
     "angles",
@@ -38,7 +40,7 @@ __all__ = [
     "dequantise",
     "flow_step",
     "flow_step_noised",
-    "fp8_linear",
+    "fp8_product",
     "gated_residual",
     "gated_residual_norm",
     "gaussian_noise",
@@ -52,6 +54,7 @@ __all__ = [
     "modulated_layer_norm",
     "modulated_layer_norm_e4m3",
     "norm_rope_write",
+    "normed_for",
     "per_chunk",
     "per_frame",
     "pixel_shuffle",
@@ -59,12 +62,14 @@ __all__ = [
     "project_into_ring",
     "prompt_attention",
     "quantise",
+    "quantise_rows",
     "query_key_value",
     "rgb_to_i420",
     "ring_attention",
     "ring_write",
     "rms_norm",
     "rope",
+    "rows_for",
     "spatial_turns",
     "turn_keys",
     "turns",

@@ -1,71 +1,58 @@
 """Linear layers whose products run in eight bits (e4m3), with a scale for each row and channel.
 
 A layer is put into eight bits by replacing its weight with an `Fp8Weight`: whatever computes
-`functional.linear` with it, computes `fp8_linear`. So models, and the operations that take their
-weights, stay as they are.
+`functional.linear` with it, computes `fp8_product`. So models, and the operations that take their
+weights, stay as they are. What several layers read is rounded once (`Fp8Rows`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from .dispatch import choose, implementation, reference
+from .fp8_ops import E4M3, fp8_product, quantise_rows
+from .norm import modulated_layer_norm, modulated_layer_norm_e4m3
 from .quantise import dequantise, quantise
 
-E4M3 = torch.float8_e4m3fn
 GRAIN = 16
 """cuBLAS takes sides that are whole multiples of this."""
-CAPABILITY = (8, 9)
-"""Of a GPU whose matrix units know e4m3 (Ada, Hopper and later)."""
 
 
-class Fp8Weight(Tensor):
-    """The weight of a linear layer in e4m3, [out, in], with a scale for each output channel.
+class _Codes(Tensor):
+    """Codes in e4m3 that look like a tensor of the type that the layers compute in.
 
-    It looks like a weight of the type that the layer computes in, and takes half its memory. It is
-    for running only: it can be used, moved and looked at, but neither written nor differentiated.
+    They are for running only: they can be multiplied, moved and looked at, but neither written nor
+    differentiated.
 
     Attributes:
-        codes: float8_e4m3fn [out, in].
-        scale: float32 [out].
+        codes: float8_e4m3fn [..., in].
+        scale: float32 [...].
     """
 
     codes: Tensor
     scale: Tensor
 
     @staticmethod
-    def __new__(cls, codes: Tensor, scale: Tensor, dtype: torch.dtype) -> Fp8Weight:
+    def __new__(cls, codes: Tensor, scale: Tensor, dtype: torch.dtype) -> Self:
         size, device = codes.shape, codes.device
-        weight = torch.Tensor._make_wrapper_subclass(cls, size, dtype=dtype, device=device)
-        weight.codes, weight.scale = codes, scale
-        return weight
-
-    @classmethod
-    def of(cls, weight: Tensor) -> Fp8Weight:
-        """A layer's weight [out, in], rounded.
-
-        Raises:
-            ValueError: not a weight of two sides that are whole multiples of 16.
-        """
-        if weight.dim() != 2 or any(side % GRAIN for side in weight.shape):
-            raise ValueError(
-                f"weight {tuple(weight.shape)}: eight bits take two sides that are whole "
-                f"multiples of {GRAIN}; leave this layer as it is"
-            )
-        codes, scale = quantise(weight.detach(), E4M3)
-        return cls(codes, scale, weight.dtype)
+        made = torch.Tensor._make_wrapper_subclass(cls, size, dtype=dtype, device=device)
+        made.codes, made.scale = codes, scale
+        return made
 
     def wide(self) -> Tensor:
-        """What the codes stand for, in the layer's own type."""
+        """What the codes stand for, in the layers' own type."""
         return dequantise(self.codes, self.scale, self.dtype)
 
+    def like(self, codes: Tensor, scale: Tensor, dtype: torch.dtype) -> Self:
+        """Others of the same kind."""
+        return type(self)(codes, scale, dtype)
+
     def __repr__(self, **_: Any) -> str:  # type: ignore[override]
-        return f"Fp8Weight({list(self.shape)}, {self.dtype}, {self.device})"
+        return f"{type(self).__name__}({list(self.shape)}, {self.dtype}, {self.device})"
 
     @classmethod
     def __torch_function__(
@@ -88,82 +75,71 @@ class Fp8Weight(Tensor):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        given = kwargs or {}
-        if func in (torch.ops.aten.detach.default, torch.ops.aten.alias.default):
-            return args[0].like(args[0].codes, args[0].scale)
-        if func is torch.ops.aten._to_copy.default:
-            own, device = args[0], given.get("device")
-            dtype = given.get("dtype") or own.dtype
-            return cls(own.codes.to(device), own.scale.to(device), dtype)
+        given, own = kwargs or {}, args[0]
+        if isinstance(own, _Codes):
+            if func in (torch.ops.aten.detach.default, torch.ops.aten.alias.default):
+                return own.like(own.codes, own.scale, own.dtype)
+            if func is torch.ops.aten._to_copy.default:
+                device, dtype = given.get("device"), given.get("dtype") or own.dtype
+                return own.like(own.codes.to(device), own.scale.to(device), dtype)
         raise TypeError(
-            f"{func} takes no weight in eight bits; they multiply (`functional.linear`), and what "
+            f"{func} takes nothing in eight bits; codes multiply (`functional.linear`), and what "
             "they stand for is their `wide()`"
         )
 
+
+class Fp8Weight(_Codes):
+    """The weight of a linear layer, [out, in], with a scale for each output channel: half the
+    memory of bfloat16.
+
+    Attributes:
+        takes_rows: inputs may come rounded already.
+    """
+
+    takes_rows = True
+
+    @classmethod
+    def of(cls, weight: Tensor) -> Fp8Weight:
+        """A layer's weight [out, in], rounded.
+
+        Raises:
+            ValueError: not a weight of two sides that are whole multiples of 16.
+        """
+        if weight.dim() != 2 or any(side % GRAIN for side in weight.shape):
+            raise ValueError(
+                f"weight {tuple(weight.shape)}: eight bits take two sides that are whole "
+                f"multiples of {GRAIN}; leave this layer as it is"
+            )
+        return Fp8Weight(*quantise(weight.detach(), E4M3), weight.dtype)
+
     def product_with(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """x weight^T + bias."""
-        return fp8_linear(x, self.codes, self.scale, bias)
+        rows = (x.codes, x.scale) if isinstance(x, Fp8Rows) else quantise_rows(x)
+        return fp8_product(rows, (self.codes, self.scale), bias, x.dtype)
 
-    def like(self, codes: Tensor, scale: Tensor) -> Fp8Weight:
-        """Another of the same type."""
-        return Fp8Weight(codes, scale, self.dtype)
+
+class Fp8Rows(_Codes):
+    """What one or more layers in eight bits read, [..., in], with a scale for each row."""
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if not isinstance(weight, Fp8Weight):
+        raise TypeError(f"{x!r} is multiplied by a plain weight; a layer in eight bits takes it")
+    if isinstance(x, Fp8Weight):
         raise TypeError("a weight in eight bits stands where a layer's input belongs")
     return weight.product_with(x, bias)
 
 
-def fp8_linear(x: Tensor, codes: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`x weight^T + bias` with x rounded to e4m3 row by row, and the weight rounded already.
-
-    Sums are in float32; x's own type is what comes out.
-
-    Args:
-        x: [..., in].
-        codes: float8_e4m3fn [out, in].
-        scale: float32 [out].
-        bias: [out].
-
-    Returns:
-        [..., out].
-    """
-    return choose("fp8_linear", x.device.type)(x, codes, scale, bias)
+def rows_for(weight: Tensor, x: Tensor) -> Tensor:
+    """x [..., in] as layers with such weights read it: rounded, once for all of them, if they are
+    in eight bits; else as it is."""
+    if isinstance(weight, Fp8Weight) and weight.takes_rows:
+        return Fp8Rows(*quantise_rows(x), x.dtype)
+    return x
 
 
-@reference("fp8_linear")
-def fp8_linear_reference(x: Tensor, codes: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
-    narrow, rows = quantise(x, E4M3)
-    out = functional.linear(narrow.float(), codes.float()) * rows[..., None] * scale
-    return (out if bias is None else out + bias.float()).to(x.dtype)
-
-
-@implementation("fp8_linear", "cuda")
-def fp8_linear_scaled(x: Tensor, codes: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
-    """The matrix units' own product. cuBLAS gives bfloat16 out of scales by row."""
-    narrow, rows = quantise(x.reshape(-1, x.shape[-1]), E4M3)
-    out = torch._scaled_mm(
-        narrow,
-        codes.t(),
-        scale_a=rows[:, None],
-        scale_b=scale[None],
-        bias=None if bias is None else bias.bfloat16(),
-        out_dtype=torch.bfloat16,
-    )
-    return out.to(x.dtype).view(*x.shape[:-1], len(codes))
-
-
-def why_not(device: torch.device | str) -> str:
-    """ "" or why a device has no products in eight bits. A processor has the reference's."""
-    place = torch.device(device)
-    if place.type != "cuda":
-        return ""
-    found = torch.cuda.get_device_capability(place)
-    if found >= CAPABILITY:
-        return ""
-    name, (major, minor) = torch.cuda.get_device_name(place), found
-    return (
-        f"{name} has compute capability {major}.{minor}; products in eight bits need "
-        f"{CAPABILITY[0]}.{CAPABILITY[1]}"
-    )
+def normed_for(weight: Tensor, x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
+    """`modulated_layer_norm` as a layer with such a weight reads it; see `rows_for`."""
+    if isinstance(weight, Fp8Weight) and weight.takes_rows:
+        return Fp8Rows(*modulated_layer_norm_e4m3(x, scale, shift, eps), x.dtype)
+    return modulated_layer_norm(x, scale, shift, eps)

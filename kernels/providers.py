@@ -31,7 +31,16 @@ PROVIDERS: tuple[Provider, ...] = (
     Provider("cuda", "library_conv", "torch"),
     *(
         Provider("cuda", f"triton.{module}", "triton")
-        for module in ("clip", "color", "noise", "norm", "ring_attention", "ring_input", "turn")
+        for module in (
+            "clip",
+            "color",
+            "noise",
+            "norm",
+            "ring_attention",
+            "ring_input",
+            "rows",
+            "turn",
+        )
     ),
 )
 

@@ -210,12 +210,19 @@ def _linear(work: Work, draw: Draw) -> Iterator[Any]:
     yield "mlp out, residual", last, 2 * count * dim * inner, None
 
 
-@samples("fp8_linear")
-def _fp8_linear(work: Work, draw: Draw) -> Iterator[Any]:
+@samples("quantise_rows")
+def _quantise_rows(work: Work, draw: Draw) -> Iterator[Any]:
+    yield "before attention", (_chunk(work, draw),), 0, None
+    wide = draw(work.rows, work.frames, work.tokens, work.inner)
+    yield "mlp out", (wide,), 0, None
+
+
+@samples("fp8_product")
+def _fp8_product(work: Work, draw: Draw) -> Iterator[Any]:
     count, dim, inner = work.rows * work.frames * work.tokens, work.dim, work.inner
-    codes, scale = quantise(draw.weight(inner, dim), torch.float8_e4m3fn)
-    arguments = (_chunk(work, draw), codes, scale, draw(inner))
-    yield "mlp in", arguments, 2 * count * dim * inner, None
+    weight = quantise(draw.weight(inner, dim), torch.float8_e4m3fn)
+    rows = quantise(_chunk(work, draw), torch.float8_e4m3fn)
+    yield "mlp in", (rows, weight, draw(inner), work.dtype), 2 * count * dim * inner, None
 
 
 def _projections(work: Work, draw: Draw) -> tuple[Any, ...]:

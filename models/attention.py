@@ -18,6 +18,7 @@ from ..kernels import (
     prompt_attention,
     query_key_value,
     rope,
+    rows_for,
     spatial_turns,
     turns,
 )
@@ -212,7 +213,7 @@ class SelfAttention(_Projections):
             (self.norm_q.weight, self.norm_k.weight),
             self.norm_q.eps,
         )
-        return self.o(memory.see(layer, x, into).flatten(-2))
+        return self.o(memory.see(layer, rows_for(self.q.weight, x), into).flatten(-2))
 
 
 class CrossAttention(_Projections):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn as nn
 from torch import Tensor
 
-from ..kernels import gated_residual_norm, modulated_layer_norm
+from ..kernels import gated_residual_norm, modulated_layer_norm, normed_for
 from .attention import CrossAttention, Memory, SelfAttention
 from .layers import Linear
 from .specs import DiTSpec
@@ -56,6 +57,11 @@ class MLP(nn.Sequential):
 
     def __init__(self, dim: int, inner: int) -> None:
         super().__init__(Linear(dim, inner), nn.GELU(approximate="tanh"), Linear(inner, dim))
+
+    @property
+    def first(self) -> Tensor:
+        """The weight that reads what comes in."""
+        return cast(Linear, self[0]).weight
 
     def forward(self, x: Tensor) -> Tensor:
         up, _, down = self
@@ -104,7 +110,7 @@ class Block(nn.Module):
         affine = (norm.weight, norm.bias, norm.eps)
         x, hidden = gated_residual_norm(x, seen, gate1, *affine, modulated=False)
         x = self.cross_attn(hidden, *steering.prompt.text[layer], x)
-        hidden = modulated_layer_norm(x, scale2, shift2, self.eps)
+        hidden = normed_for(self.ffn.first, x, scale2, shift2, self.eps)
         return gated_residual_norm(x, self.ffn(hidden), gate2, *after, self.eps)
 
 

@@ -127,6 +127,7 @@ class Distance:
 class _Probe(Fp8Weight):
     """Computes with the plain weight, and sums up what eight bits would have been off by."""
 
+    takes_rows = False
     plain: Tensor
     off: Tensor
     power: Tensor
@@ -138,8 +139,8 @@ class _Probe(Fp8Weight):
         self.power += wide.square().sum()
         return exact
 
-    def like(self, codes: Tensor, scale: Tensor) -> _Probe:
-        other = _Probe(codes, scale, self.dtype)
+    def like(self, codes: Tensor, scale: Tensor, dtype: torch.dtype) -> _Probe:
+        other = _Probe(codes, scale, dtype)
         other.plain, other.off, other.power = self.plain, self.off, self.power
         return other
 

@@ -39,7 +39,7 @@ def narrow(dit: CausalDiT, device: str, options: Mapping[str, Any]) -> tuple[str
     Raises:
         ConfigError: the file cannot be used for these weights, or the device has no such products.
     """
-    from ..kernels.fp8 import why_not
+    from ..kernels.fp8_ops import why_not
     from ..models.quantise import ChoiceError, Fp8Choice, put_to_use
 
     store, told = store_of(options), []

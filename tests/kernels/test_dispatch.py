@@ -123,9 +123,13 @@ def prompt_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[A
     return given[0], given[1], layers[0], draw(8), 1e-6, key, value, layers[1]
 
 
+def rows_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
+    return (draw(rows, tokens, dim),)
+
+
 def fp8_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
-    codes, scale = quantise(draw(6, dim), torch.float8_e4m3fn)
-    return draw(rows, tokens, dim), codes, scale, draw(6) if rows % 2 else None
+    x, weight = (quantise(draw(*size), torch.float8_e4m3fn) for size in ((rows, dim), (6, dim)))
+    return x, weight, draw(6) if rows % 2 else None, torch.float32
 
 
 def shuffle_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
@@ -181,7 +185,7 @@ ARGUMENTS: dict[str, Callable[[Draw, int, int, int], Sequence[Any]]] = {
     "conv2d": conv_arguments,
     "flow_step": flow_arguments,
     "flow_step_noised": noised_flow_arguments,
-    "fp8_linear": fp8_arguments,
+    "fp8_product": fp8_arguments,
     "gated_residual": gate_arguments,
     "gated_residual_norm": gated_norm_arguments,
     "gaussian_noise": noise_arguments,
@@ -197,6 +201,7 @@ ARGUMENTS: dict[str, Callable[[Draw, int, int, int], Sequence[Any]]] = {
     "pixel_unshuffle": shuffle_arguments,
     "project_into_ring": into_ring_arguments,
     "prompt_attention": prompt_arguments,
+    "quantise_rows": rows_arguments,
     "query_key_value": projection_arguments,
     "rgb_to_i420": picture_arguments,
     "rgb_to_i420_sized": sized_picture_arguments,

@@ -7,10 +7,22 @@ import torch
 import torch.nn.functional as functional
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from millrace.kernels import Fp8Weight, fp8_linear, keep_plain, linear, query_key_value, turns
+from millrace.kernels import (
+    Fp8Rows,
+    Fp8Weight,
+    fp8_product,
+    keep_plain,
+    linear,
+    modulated_layer_norm,
+    normed_for,
+    quantise_rows,
+    query_key_value,
+    rows_for,
+    turns,
+)
 from millrace.kernels.calls import bucket, copied, signature, widened
 from millrace.kernels.dispatch import TABLE
-from millrace.kernels.fp8 import E4M3, fp8_linear_scaled, why_not
+from millrace.kernels.fp8_ops import E4M3, fp8_product_scaled, why_not
 from millrace.kernels.measure import gate
 from millrace.kernels.operation import Candidate
 from millrace.kernels.quantise import dequantise, quantise
@@ -19,6 +31,10 @@ from torch import Tensor
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def product(x: Tensor, codes: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
+    return fp8_product(quantise_rows(x), (codes, scale), bias, x.dtype)
 
 
 @settings(max_examples=25, deadline=None)
@@ -32,7 +48,7 @@ def test_it_is_the_product_of_what_the_codes_stand_for(
     codes, scale = quantise(weight, E4M3)
     rounded = dequantise(*quantise(x, E4M3), torch.float64)
     expected = rounded @ dequantise(codes, scale, torch.float64).t() + bias.double()
-    found = fp8_linear(x, codes, scale, bias)
+    found = product(x, codes, scale, bias)
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-4)
 
 
@@ -45,7 +61,7 @@ def test_scales_are_by_row_and_by_channel(seed: int, large: float) -> None:
     x[1] *= large
     weight[2] *= large
     codes, scale = quantise(weight, E4M3)
-    found, exact = fp8_linear(x, codes, scale), x.double() @ weight.double().t()
+    found, exact = product(x, codes, scale), x.double() @ weight.double().t()
     # By Cauchy and Schwarz no entry is off by more than that share of both lengths.
     room = x.double().norm(dim=1)[:, None] * weight.double().norm(dim=1)
     assert ((found.double() - exact).abs() / room).max() < 0.13
@@ -57,12 +73,12 @@ def test_the_matrix_units_own_product_is_the_reference() -> None:
     x, bias = drawn(2, 5, 32).bfloat16(), drawn(48).bfloat16()
     codes, scale = quantise(drawn(48, 32), E4M3)
     ways = [
-        Candidate("reference", TABLE["fp8_linear"].reference, library=True),
-        Candidate("scaled", fp8_linear_scaled),
+        Candidate("reference", TABLE["fp8_product"].reference, library=True),
+        Candidate("scaled", fp8_product_scaled),
     ]
     for added in (bias, None):
-        arguments = (x, codes, scale, added)
-        first, second = gate(ways, TABLE["fp8_linear"].reference, arguments)
+        arguments = (quantise_rows(x), (codes, scale), added, torch.bfloat16)
+        first, second = gate(ways, TABLE["fp8_product"].reference, arguments)
         assert not second.refused and second.error < 1e-2 and first.error < 1e-2
 
 
@@ -75,7 +91,11 @@ def test_a_weight_in_eight_bits_stands_where_a_plain_one_did() -> None:
     assert narrow.codes.element_size() == 1
     with torch.inference_mode():
         found = functional.linear(x, narrow, bias)
-        assert torch.equal(found, fp8_linear(x, narrow.codes, narrow.scale, bias))
+        assert torch.equal(found, product(x, narrow.codes, narrow.scale, bias))
+        # Rounded before, for several layers.
+        rows = rows_for(narrow, x)
+        assert isinstance(rows, Fp8Rows) and rows.shape == x.shape and rows.dtype == x.dtype
+        assert torch.equal(linear(rows, narrow, bias), found)
         # The operations of the models take it as it is, with what they do besides.
         assert torch.equal(linear(x, narrow, bias), found)
         gelu = functional.gelu(found, approximate="tanh")
@@ -95,6 +115,8 @@ def test_queries_keys_and_values_are_taken_too() -> None:
     with torch.inference_mode():
         plain = query_key_value(x, tuple(weights), bias, norm, turn, 1e-6)
         found = query_key_value(x, tuple(narrow), bias, norm, turn, 1e-6)
+        again = query_key_value(rows_for(narrow[0], x), tuple(narrow), bias, norm, turn, 1e-6)
+    assert all(torch.equal(one, other) for one, other in zip(found, again, strict=True))
     for one, other in zip(found, plain, strict=True):
         assert 0 < (one - other).norm() / other.norm() < 0.08
 
@@ -106,10 +128,23 @@ def test_a_weight_in_eight_bits_can_be_moved_and_looked_at_and_nothing_else() ->
     assert torch.equal(moved.codes.view(torch.uint8), narrow.codes.view(torch.uint8))
     assert repr(narrow) == "Fp8Weight([16, 32], torch.float32, cpu)"
     assert isinstance(narrow.detach(), Fp8Weight)
-    with pytest.raises(TypeError, match="takes no weight in eight bits; they multiply"):
+    with pytest.raises(TypeError, match="takes nothing in eight bits; codes multiply"):
         torch.add(narrow, 1)
     with pytest.raises(TypeError, match="where a layer's input belongs"):
-        functional.linear(narrow, drawn(4, 32))
+        functional.linear(narrow, Fp8Weight.of(drawn(16, 32)))
+
+
+def test_a_norm_leaves_what_the_next_layer_reads() -> None:
+    x, scale, shift = drawn(2, 3, 5, 32), drawn(2, 3, 1, 32), drawn(2, 3, 1, 32)
+    plain, narrow = drawn(16, 32), Fp8Weight.of(drawn(16, 32))
+    wanted = modulated_layer_norm(x, scale, shift, 1e-6)
+    assert torch.equal(normed_for(plain, x, scale, shift, 1e-6), wanted)
+    assert rows_for(plain, x) is x
+    found = normed_for(narrow, x, scale, shift, 1e-6)
+    assert isinstance(found, Fp8Rows)
+    assert torch.equal(functional.linear(found, narrow), functional.linear(wanted, narrow))
+    with pytest.raises(TypeError, match="multiplied by a plain weight"):
+        functional.linear(found, plain)
 
 
 @pytest.mark.parametrize("shape", [(16,), (16, 20), (8, 16), (2, 16, 16)])
@@ -153,6 +188,7 @@ def test_a_gpu_without_such_units_says_so(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_gpu_computes_the_reference() -> None:
     x, bias = drawn(3, 100, 256).cuda().bfloat16(), drawn(512).cuda().bfloat16()
     codes, scale = quantise(drawn(512, 256).cuda(), E4M3)
-    found = fp8_linear(x, codes, scale, bias).float()
-    expected = TABLE["fp8_linear"].reference(x.float(), codes, scale, bias.float())
+    found = product(x, codes, scale, bias).float()
+    given = (quantise_rows(x), (codes, scale), bias.float(), torch.float32)
+    expected = TABLE["fp8_product"].reference(*given)
     assert (found - expected).norm() / expected.norm() < 1e-2

@@ -34,6 +34,7 @@ def calls() -> Iterator[tuple[str, str, tuple[object, ...]]]:
     x, part = empty(1, 3, 64, 1536), empty(1, 3, 1, 1536)
     yield "norm", "modulated_layer_norm", (x, part, part, 1e-6)
     yield "norm", "modulated_layer_norm_e4m3", (x, part, part, 1e-6)
+    yield "rows", "quantise_rows", (x,)
     for name in ("gated_residual_norm", "gated_residual_norm_wide"):
         yield "norm", name, (x, x, part, part, part, 1e-6)
     yield "norm", "gated_residual_norm", (x, x, part, empty(1536), empty(1536), 1e-6, False)

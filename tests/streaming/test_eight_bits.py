@@ -80,8 +80,8 @@ def test_a_store_that_there_is_not_is_named() -> None:
 def test_a_device_without_such_products_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from millrace.kernels import fp8
+    from millrace.kernels import fp8_ops
 
-    monkeypatch.setattr(fp8, "why_not", lambda device: "Mill 9000 has none")
+    monkeypatch.setattr(fp8_ops, "why_not", lambda device: "Mill 9000 has none")
     with pytest.raises(ConfigError, match="fp8: Mill 9000 has none; leave the option out"):
         small(fp8=str(tmp_path / "fp8.json"))
