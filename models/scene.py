@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from .. import assets
 from .block import Reading
+from .bring import bring
 from .buffer import moving_buffer
 from .dit import CausalDiT
 from .scene_file import WEIGHTS
@@ -85,11 +86,6 @@ class Heard:
     words: tuple[str, ...]
     unknown: tuple[str, ...]
 
-    def sentence(self) -> str:
-        """One line for the viewer."""
-        text = " ".join(self.words) if self.words else "no scene recognised, showing any"
-        return text + ("; not understood: " + ", ".join(self.unknown) if self.unknown else "")
-
 
 class SceneModel(nn.Module):
     """The transformer, its words, and the measure of its latents.
@@ -141,7 +137,7 @@ class SceneModel(nn.Module):
             codes = (self.vocabulary.resolve(word) for word in self.hear(prompt).words)
             row = [self._row[code] for code in codes if code is not None]
             rows.append(row + [0] * (self.spec.text_len - len(row)))
-        return torch.tensor(rows, dtype=torch.int64, device=self.word.weight.device)
+        return bring(torch.tensor(rows, dtype=torch.int64), self.word.weight.device)
 
     def context(self, tokens: Tensor) -> Tensor:
         """[rows, text_len, text_dim] of tokens [rows, text_len]."""

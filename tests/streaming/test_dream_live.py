@@ -188,6 +188,27 @@ def test_a_film_through_the_engine_keeps_its_length(parts: Both) -> None:
         module.double()
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+def test_a_gpu_draws_what_a_processor_draws() -> None:
+    """Live, guided and from words in one batch, in float32; some rounding apart."""
+    kinds = [
+        wishes(mode=VIDEO, prompt="fire", strength=0.5, seed=1),
+        wishes(prompt="waves", seed=3, guidance=1.5),
+    ]
+    films = []
+    for device in ("cpu", "cuda:0"):
+        model, autoencoder = small_parts(torch.float32)
+        dreaming = Dreaming(model.to(device), autoencoder.to(device), streams=3, steps=STEPS)
+        streams, made = [dreaming.open(SIZE) for _ in kinds], []
+        for index, chunk in enumerate(film(4)):
+            given = chunk.to(device)
+            works = [Work(s, index, given, k) for s, k in zip(streams, kinds, strict=True)]
+            made += [result.frames.cpu() for result in dreaming.step(works)]
+        films.append(torch.stack(made))
+    torch.testing.assert_close(*films, rtol=0, atol=0.02)
+
+
 def test_guidance_of_one_is_none_and_more_changes_the_picture(parts: Both) -> None:
     films = {}
     for scale in (1.0, 1.25, 3.0):
