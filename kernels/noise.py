@@ -40,8 +40,12 @@ def gaussian_noise(
     Returns:
         `shape`, or [rows, *shape] if seed, chunk or step is an int64 tensor [rows].
     """
+    # A number is filled in on the device: copying it there would wait for the device.
     words = [
-        torch.as_tensor(value, dtype=torch.int64, device=device) for value in (seed, chunk, step)
+        value.to(device, torch.int64)
+        if isinstance(value, Tensor)
+        else torch.full((), value, dtype=torch.int64, device=device)
+        for value in (seed, chunk, step)
     ]
     seeds, chunks, steps = torch.broadcast_tensors(*words)
     count = math.prod(shape)

@@ -19,6 +19,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from ..models.autoencoder import PatchAutoencoder
+from ..models.bring import bring
 from ..models.buffer import MovingBuffer
 from ..models.scene import PLACES, SceneModel, scene_schedule
 from .banks import borrowed
@@ -229,8 +230,8 @@ class Dreaming:
     def _renewed(self, bank: Bank, new: Sequence[Work]) -> tuple[Tensor, Tensor]:
         """Slots and seeds of streams whose decoder begins anew."""
         device = bank.chunks.x.device
-        slots = torch.tensor([work.stream.slot for work in new], device=device)
-        seeds = torch.tensor([work.stream.seed for work in new], device=device)
+        slots = bring(torch.tensor([work.stream.slot for work in new]), device)
+        seeds = bring(torch.tensor([work.stream.seed for work in new]), device)
         mask = torch.zeros(bank.slots, dtype=torch.bool, device=device)
         bank.pictures.reset(mask.index_fill(0, slots, True))
         for work in new:
@@ -248,7 +249,7 @@ class Dreaming:
             slots = [work.stream.slot for work in group]
             scales = [work.stream.guidance for work in group]
             device = bank.chunks.x.device
-            guidance = torch.tensor(scales, device=device) if strict else None
+            guidance = bring(torch.tensor(scales), device) if strict else None
             source = self._entering(group) if bank.way.live else None
             with borrowed(bank.chunks, slots) as memory:
                 for _ in range(steps):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
-
 from ..models.blends import blend, share_after
 from ..models.scene import SceneModel
+from .brought import numbers_on
 from .controls import Controls
 from .dream_info import AT_ONCE
 from .dream_looks import Looks
@@ -25,7 +24,7 @@ class Wishes:
     def heed(self, stream: Stream, controls: Controls) -> None:
         """What the viewer wants from this chunk on."""
         bank = stream.bank
-        row = torch.tensor([stream.slot], device=bank.chunks.x.device)
+        row = numbers_on(bank.chunks.x.device).of((stream.slot,))
         stream.seed, stream.guidance = int(controls.number("seed")), controls.number("guidance")
         bank.chunks.seeds.index_fill_(0, row, stream.seed)
         text = controls.text("prompt")
