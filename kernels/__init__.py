@@ -25,6 +25,7 @@ from .ring import ring_write
 from .ring_input import norm_rope_write, project_into_ring
 from .rope import angles, axis_pairs, rope, spatial_turns, turn_keys, turns
 from .shuffle import pixel_shuffle, pixel_unshuffle
+from .upsampled import upsampled_conv
 
 __all__ = [
     "ConvActivation",
@@ -73,4 +74,5 @@ __all__ = [
     "spatial_turns",
     "turn_keys",
     "turns",
+    "upsampled_conv",
 ]

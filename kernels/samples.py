@@ -347,6 +347,16 @@ def _memory_conv(work: Work, draw: Draw) -> Iterator[Any]:
     yield "four frames", (x, weight, draw(channels), past, None), flops, None
 
 
+@samples("upsampled_conv")
+def _upsampled_conv(work: Work, draw: Draw) -> Iterator[Any]:
+    (height, width), channels = work.latent[1:], work.channels
+    image = draw(work.rows * work.frames, 2 * channels, height, width)
+    image = image.contiguous(memory_format=torch.channels_last)
+    weight, bias = draw.weight(channels, 2 * channels, 3, 3), draw(channels)
+    flops = 2 * len(image) * 4 * height * width * 9 * 2 * channels**2
+    yield "to twice the size", (image, weight, bias), flops, None
+
+
 @samples("pixel_unshuffle")
 def _pixel_unshuffle(work: Work, draw: Draw) -> Iterator[Any]:
     yield "a picture, 8x8", (draw(work.rows, 3, *work.picture), 8), 0, None

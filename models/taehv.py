@@ -19,7 +19,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from ..kernels import conv2d, memory_conv, per_chunk, per_frame
+from ..kernels import conv2d, memory_conv, per_chunk, per_frame, upsampled_conv
 from .latents import LatentSpace
 from .specs import TAEHVSpec
 from .state import State
@@ -32,7 +32,6 @@ from .video_layers import (
     optimise_layout,
     pointwise,
     together,
-    upsample,
 )
 
 
@@ -102,15 +101,18 @@ class Clamp(nn.Module):
 def _run(layers: nn.Sequential, x: Tensor, memory: list[Frames], mask: Tensor | None) -> Tensor:
     """[rows, frames, h, w, channels] through the layers."""
     memories = iter(memory)
+    small = False
     for layer in layers:
         if isinstance(layer, MemBlock):
             x = layer(x, next(memories), mask)
         elif isinstance(layer, TGrow):
             # The released order is to enlarge and then to mix channels; mixing first gives the
-            # same numbers for a quarter of the work.
-            x = upsample(layer(x))
+            # same numbers for a quarter of the work. What is enlarged is the next one's input.
+            x, small = layer(x), True
         elif isinstance(layer, nn.Conv2d):
-            x = per_chunk(layer(per_frame(x)), len(x))
+            picture = per_frame(x)
+            after = upsampled_conv(picture, layer.weight, layer.bias) if small else layer(picture)
+            x, small = per_chunk(after, len(x)), False
         elif not isinstance(layer, nn.Upsample):
             x = layer(x)
     return x

@@ -13,7 +13,6 @@ import torch.nn as nn
 import torch.nn.functional as functional
 from torch import Tensor
 
-from ..kernels import per_chunk, per_frame
 from .state import State, row_tensor
 
 Size = tuple[int, int]
@@ -57,11 +56,6 @@ def together(x: Tensor, count: int) -> Tensor:
     if count == 1:
         return x
     return x.unflatten(1, (-1, count)).movedim(2, -2).flatten(-2)
-
-
-def upsample(x: Tensor) -> Tensor:
-    """[rows, frames, h, w, C] -> [rows, frames, 2 h, 2 w, C], each cell four times."""
-    return per_chunk(functional.interpolate(per_frame(x), scale_factor=2, mode="nearest"), len(x))
 
 
 def optimise_layout(module: nn.Module) -> None:

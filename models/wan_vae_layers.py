@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as functional
 from torch import Tensor
 
-from ..kernels import causal_clip, keep, per_chunk, per_frame, rms_norm
-from .video_layers import Frames, Shape, Size, apart, pointwise, upsample
+from ..kernels import causal_clip, keep, per_chunk, per_frame, rms_norm, upsampled_conv
+from .video_layers import Frames, Shape, Size, apart, pointwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +172,8 @@ class Up(Layer):
     def forward(self, x: Tensor, run: Pass) -> Tensor:
         if self.time_conv is not None:
             x = self._grow(self.time_conv, x, run)
-        return per_chunk(self.resample["1"](per_frame(upsample(x))), len(x))
+        conv = cast(nn.Conv2d, self.resample["1"])
+        return per_chunk(upsampled_conv(per_frame(x), conv.weight, conv.bias), len(x))
 
     def _grow(self, conv: CausalConv, x: Tensor, run: Pass) -> Tensor:
         if not run.first:

@@ -90,6 +90,10 @@ def clip_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any
     return x, past, draw(rows) > 0 if rows % 2 else None, norm, 1e-6
 
 
+def upsampled_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
+    return draw(rows, dim, 3, tokens), draw(4, dim, 3, 3) / dim, draw(4) if rows % 2 else None
+
+
 def memory_conv_arguments(draw: Draw, rows: int, tokens: int, dim: int) -> Sequence[Any]:
     x, past = draw(rows, tokens, 4, 3, dim), draw(rows, 1, 4, 3, 5)
     weight = draw(5, 2 * dim, 3, 3) / dim
@@ -209,6 +213,7 @@ ARGUMENTS: dict[str, Callable[[Draw, int, int, int], Sequence[Any]]] = {
     "ring_write": ring_write_arguments,
     "rms_norm": norm_arguments,
     "rope": rope_arguments,
+    "upsampled_conv": upsampled_arguments,
     "turn_keys": turn_keys_arguments,
 }
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 3e-2, torch.float64: 1e-6}
