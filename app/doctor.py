@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import assets
 from ..models.released import RELEASED, folder_of
+from ..streaming import kernel_choices
 from ..streaming.allocator import keep_freed_memory
 from ..streaming.assemble import quiet_threads
 from ..streaming.clock import SystemClock
@@ -37,6 +38,7 @@ def examine(fresh: bool = False) -> dict[str, Any]:
     return machine.facts() | {
         "torch": torch_facts(),
         "chosen": chosen,
+        "kernels": kernel_facts(os.environ),
         "captions": caption_facts(),
         "models": model_facts(os.environ),
         "codecs": machine.codecs(),
@@ -80,6 +82,25 @@ def torch_facts() -> dict[str, Any]:
     }
 
 
+def kernel_facts(environ: Mapping[str, str]) -> dict[str, Any]:
+    """What computes each operation on the processor, what is kept of measurements on the first
+    GPU, and what could not be loaded."""
+    import torch
+
+    from ..kernels import providers
+    from ..kernels.dispatch import explain
+    from ..kernels.table import Machine, Table
+    from ..streaming.calibrate import cache_folder
+
+    left_out = {name: why for name, why in providers.load("cuda").items() if why}
+    facts: dict[str, Any] = {"cpu": explain("cpu"), "gpu": None, "left_out": left_out}
+    if torch.cuda.is_available():
+        table = Table(Machine.of("cuda:0"), cache_folder(environ) / kernel_choices.FILE)
+        said = list(kernel_choices.of_table(table))
+        facts["gpu"] = {"told": said, "choices": table.plain()}
+    return facts
+
+
 def caption_facts() -> dict[str, Any]:
     """Which language model would tell about the pictures here, and whether it can."""
     from ..models.vl import tiny_vl
@@ -100,6 +121,19 @@ def model_facts(environ: Mapping[str, str]) -> dict[str, Any]:
     states = {name: state(model, folder_of(name, folder)) for name, model in RELEASED.items()}
     here = {name: found for name, found in states.items() if found != "not pulled"}
     return {"folder": str(folder), "here": here, "others": sorted({*states} - {*here})}
+
+
+def kernel_lines(kernels: Mapping[str, Any]) -> list[str]:
+    """What was chosen for the processor and the GPU, a sentence each."""
+    own = sum(not name.endswith("_reference") for name in kernels["cpu"].values())
+    told = [
+        f"processor: {own} of {len(kernels['cpu'])} operations in a form made for it, the others "
+        "as PyTorch has them (fixed; `millrace bench kernels` measures them)"
+    ]
+    if kernels["gpu"] is not None:
+        told += kernels["gpu"]["told"]
+    reasons = dict.fromkeys(kernels["left_out"].values())
+    return told + [f"left out: {why}" for why in reasons]
 
 
 def asset_state() -> dict[str, str]:
@@ -134,6 +168,7 @@ def lines(report: Mapping[str, Any]) -> list[str]:
         ("switches", " ".join(f"{k}={v}" for k, v in report["switches"].items()) or "none set"),
         ("files", "; ".join(broken) or f"{len(report['assets'])} shipped files intact"),
     ]
+    rows += [("kernels", text) for text in kernel_lines(report["kernels"])]
     told = report["captions"]
     trouble = "" if told["weights"] == "ok" else f"; {told['weights']}"
     rows.append(("captions", f"{told['title']} (--vlm {told['vlm']}){trouble}. {told['why']}"))

@@ -155,7 +155,7 @@ class Table:
         machines.pop(self.machine.key, None)
         while len(machines) >= MOST_MACHINES:
             del machines[next(iter(machines))]
-        machines[self.machine.key] = asdict(self.machine) | {"choices": self._plain()}
+        machines[self.machine.key] = asdict(self.machine) | {"choices": self.plain()}
         text = json.dumps({"kind": KIND, "format": FORMAT, "machines": machines}, indent=1)
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -168,7 +168,8 @@ class Table:
             return
         self._changed = False
 
-    def _plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, Any]:
+        """The choices as JSON has them."""
         return {
             op: {
                 bucket: {"ways": list(entry.ways), **plain(entry.verdict)}

@@ -8,6 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..kernels.table import Table
 
 FILE = "kernels.json"
 """In the folder of what was measured on this machine."""
@@ -41,15 +45,25 @@ def told() -> tuple[str, ...]:
     table = in_use()
     if table is None:
         return ()
+    notes = [f"Kernels: {said}." for said in of_table(table)]
+    if missing := unmeasured():
+        notes.append(f"Kernels: {len(missing)} kinds of calls were not measured: {missing[0]}.")
+    return tuple(notes)
+
+
+def of_table(table: Table) -> tuple[str, ...]:
+    """What a table holds, and what became of its file."""
     choices = [verdict for buckets in table.choices().values() for verdict in buckets.values()]
     own = sum(
         any(result.name == verdict.chosen and not result.library for result in verdict.results)
         for verdict in choices
     )
-    said = f"Kernels: {own} of {len(choices)} kinds of calls run faster through kernels of our own"
-    notes = [f"{said}, measured on {table.machine.device} (kept in {table.file})."]
-    if missing := unmeasured():
-        notes.append(f"Kernels: {len(missing)} kinds of calls were not measured: {missing[0]}.")
-    if table.said:
-        notes.append(f"Kernels: {table.said}.")
-    return tuple(notes)
+    device = table.machine.device
+    if not choices:
+        said = f"nothing is measured on {device} yet; the first start does that"
+    else:
+        said = (
+            f"{own} of {len(choices)} kinds of calls run faster through kernels of our own, "
+            f"measured on {device} (kept in {table.file})"
+        )
+    return (said, table.said) if table.said else (said,)

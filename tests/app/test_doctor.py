@@ -27,6 +27,7 @@ def test_the_report_has_every_part_and_reads_as_text(
     chosen = report["chosen"]
     assert chosen["dtype"] in ("float32", "bfloat16") and chosen["threads"] >= 1
     assert len(chosen["reasons"]) >= 4
+    assert report["kernels"]["cpu"]["linear"] == "_linear_onednn"
     assert report["captions"]["vlm"] == "tiny" and report["captions"]["why"]
     assert list(tmp_path.rglob("*.json")), "the measurement is kept"
     text = "\n".join(doctor.lines(report))
@@ -50,12 +51,19 @@ def test_missing_things_are_named() -> None:
         "switches": {},
         "assets": {"a": "a is missing"},
         "chosen": {"reasons": ["Because."]},
+        "kernels": {
+            "cpu": {"rope": "_rope_native", "norm": "norm_reference"},
+            "gpu": {"told": ["nothing is measured on Mill 9000 yet"], "choices": {}},
+            "left_out": {"triton.norm": "triton is not installed"},
+        },
         "captions": {"vlm": "v", "title": "Teller", "weights": "gone", "why": "On a CPU."},
         "models": {"folder": "/models", "here": {"wan": "partly pulled"}, "others": []},
     }
     text = "\n".join(doctor.lines(report))
     told = "Teller (--vlm v); gone. On a CPU."
     kept = "wan (partly pulled), in /models"
+    for words in ("1 of 2 operations", "measured on Mill 9000 yet", "triton is not installed"):
+        assert words in text
     for words in ("missing: libvpx", "no Chromium", "a is missing", "1.5 of 2 cores", told, kept):
         assert words in text
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from millrace.kernels import chosen, table, timers
 from millrace.kernels.measure import Result, Verdict
-from millrace.kernels.table import Machine
+from millrace.kernels.table import Machine, Table
 from millrace.streaming import kernel_choices
 from millrace.streaming.calibrate import cache_folder
 
@@ -55,6 +55,7 @@ def test_a_gpus_choices_are_kept_and_told(tmp_path: Path, monkeypatch: pytest.Mo
     with kernel_choices.measured("cuda:0", tmp_path):
         again = chosen.in_use()
         assert again is not None and again.find("rope", "float32[8]", WAYS) is not None
+    assert "nothing is measured on Mill 9000 yet" in kernel_choices.of_table(Table(machine))[0]
     file.write_text("broken")
     with kernel_choices.measured("cuda:0", tmp_path):
         assert "was ignored" in kernel_choices.told()[1]
