@@ -13,6 +13,8 @@ import pytest
 FOLDER = Path(__file__).parent / "triton"
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1200)  # one process; half a minute of an idle core, and cores may be busy
 @pytest.mark.skipif(
     importlib.util.find_spec("triton") is None,
     reason="needs the extra `triton`, which exists for Linux on x86-64",
