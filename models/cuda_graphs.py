@@ -14,6 +14,13 @@ from .graphs import Recording
 
 WARM_UPS = 3
 """Runs beside the main stream before one is recorded, as PyTorch's manual asks ("CUDA Graphs")."""
+ASKING = frozenset(
+    f"aten::{name}"
+    for name in ("_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2")
+)
+"""Operations whose result, or its size, is a value of the device."""
+INDEXING = frozenset(f"aten::{name}" for name in ("index", "index_put", "index_put_"))
+"""The same where they are given a mask: how many entries it picks is a value."""
 
 
 class Reads(TorchDispatchMode):
@@ -21,8 +28,13 @@ class Reads(TorchDispatchMode):
     that caches hold must not be given back while it may be replayed. It sees PyTorch's operations;
     kernels of our own are given their results, parameters and memory, which outlive a graph.
 
+    What asks for a value is refused here, before a capture is broken by it.
+
     Attributes:
         storages: by number, what was read.
+
+    Raises:
+        RuntimeError: within, an operation that the host would wait for.
     """
 
     def __init__(self) -> None:
@@ -38,6 +50,9 @@ class Reads(TorchDispatchMode):
                 storage = value.untyped_storage()
                 if storage._cdata not in self._made:
                     self.storages[storage._cdata] = storage
+        name = func._schema.name
+        if name in ASKING or (name in INDEXING and _by_mask(args)):
+            raise RuntimeError(f"{name} asks the device for a value, which no graph can wait for")
         result = func(*args, **(kwargs or {}))
         for value in pytree.tree_leaves(result):
             if isinstance(value, Tensor):
@@ -50,6 +65,13 @@ class Reads(TorchDispatchMode):
     def close(self) -> None:
         """Let go of what was made on the way."""
         self._made.clear()
+
+
+def _by_mask(args: Any) -> bool:
+    return any(
+        isinstance(value, Tensor) and value.dtype in (torch.bool, torch.uint8)
+        for value in pytree.tree_leaves(args[1:2])
+    )
 
 
 class CudaRecorder:

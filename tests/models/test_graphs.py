@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from millrace.models.cuda_graphs import Reads
 from millrace.models.graphs import Call, Graphs, Recording, bucket, buckets
 from tape import TapeRecorder
 from torch import Tensor
@@ -119,6 +121,39 @@ def test_an_error_of_the_stage_itself_is_not_taken_for_one_of_recording() -> Non
     graphs = Graphs(TapeRecorder())
     with pytest.raises(RuntimeError, match="no such weight"):
         graphs.run("broken", Call(broken, (torch.zeros(1),)))
+
+
+def test_what_a_stage_reads_is_held_and_what_it_makes_is_not() -> None:
+    table, made = torch.ones(4), []
+
+    def stage(given: Tensor) -> Tensor:
+        made.append(given * 2)
+        return made[-1] + table[1:]
+
+    given = torch.zeros(3)
+    with Reads() as reads:
+        stage(given)
+    reads.close()
+    held = set(reads.storages)
+    assert {t.untyped_storage()._cdata for t in (table, given)} == held
+    assert made[0].untyped_storage()._cdata not in held
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda t: float(t[0]),
+        lambda t: bool((t > 0).all()),
+        lambda t: t[t > 0],
+        lambda t: t.nonzero(),
+    ],
+    ids=["number", "condition", "mask", "places"],
+)
+def test_a_value_that_is_asked_for_is_refused_before_anything_is_captured(
+    ask: Callable[[Tensor], object],
+) -> None:
+    with pytest.raises(RuntimeError, match="asks the device for a value"), Reads():
+        ask(torch.ones(3))
 
 
 @given(most=st.integers(1, 80), data=st.data())
