@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 
 import torch
@@ -36,7 +37,8 @@ class DeviceTimer:
 
 
 class ClockTimer:
-    """Time by a clock; a short call is repeated until it can be told from the clock's grain.
+    """Time by a clock: the median of as many calls as fill a millisecond, so that somebody else's
+    turn on the processor, which takes longer than a short call, counts for one call only.
 
     Args:
         now: monotonic seconds.
@@ -46,10 +48,10 @@ class ClockTimer:
         self._now = now
 
     def __call__(self, call: Callable[[], object]) -> float:
-        runs, begun = 0, self._now()
-        while True:
+        times: list[float] = []
+        begun = last = self._now()
+        while not times or 1e3 * (last - begun) < LEAST_MS:
             call()
-            runs += 1
-            took = 1e3 * (self._now() - begun)
-            if took >= LEAST_MS:
-                return took / runs
+            before, last = last, self._now()
+            times.append(1e3 * (last - before))
+        return statistics.median(times)
