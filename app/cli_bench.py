@@ -78,7 +78,8 @@ Compare = Annotated[
     typer.Option(
         "--compare",
         metavar="NAME[,NAME...]",
-        help="In turns with these, which must be installed: diffusers, streamdiffusionv2.",
+        help="In turns with these, which must be installed: diffusers, streamdiffusionv2. See "
+        "docs/benchmarks.md.",
     ),
 ]
 Simulate = Annotated[
@@ -148,8 +149,8 @@ def bench(
     plot: Plot = None,
     seed: Seed = 0,
 ) -> None:
-    """Measure the live engine on this machine: alone, with a browser, with many viewers, or plan
-    many viewers on a simulated device."""
+    """Measure a model on this machine, stage by stage and beside others; or the live engine: at a
+    rate, with a browser, with many viewers; or plan many viewers on a simulated device."""
     if context.invoked_subcommand:
         what = context.invoked_subcommand
         _refuse(context, set(context.params), f"an option of `bench {what}` stands behind {what}")

@@ -106,27 +106,32 @@ def dit_pass(
     tokens, cells = spec.tokens(*latent), latent[0] * latent[1]
     chunk, frame_rows = rows * frames * tokens, rows * frames
     channels = spec.in_channels + spec.cond_channels
-    inner, outer = channels, spec.out_channels
-    if spec.stem is not None:
-        inner = outer = spec.stem.width
-    patch = spec.patch[1] * spec.patch[2]
     tally, dim = Tally(), spec.dim
     if spec.stem is not None:
         _stem(tally, spec.stem, channels, spec, frame_rows, cells)
-    tally.layer("products", inner * patch, dim, chunk)
-    tally.layer("products", spec.freq_dim, dim, frame_rows)
-    tally.layer("products", dim, dim, frame_rows)
-    tally.layer("products", dim, 6 * dim, frame_rows)
+    _ends(tally, spec, chunk, frame_rows)
     for _ in range(spec.layers):
         _block(tally, spec, chunk)
     keys = (past + frames) * tokens
     tally.add("attention", 4 * chunk * keys * dim * spec.layers)
     tally.add("prompt", 4 * chunk * spec.text_len * dim * spec.layers)
-    tally.weights += 2 * dim
-    tally.layer("products", dim, outer * patch, chunk)
     remembered = 2 * spec.layers * rows * dim * (keys + frames * tokens + spec.text_len)
     passing = frame_rows * cells * (channels + spec.out_channels)
     return tally.cost(each, remembered, passing)
+
+
+def _ends(tally: Tally, spec: DiTSpec, chunk: int, frames: int) -> None:
+    """Patches to tokens, what is made of the timestep, and tokens to patches."""
+    dim, patch = spec.dim, spec.patch[1] * spec.patch[2]
+    inner, outer = spec.in_channels + spec.cond_channels, spec.out_channels
+    if spec.stem is not None:
+        inner = outer = spec.stem.width
+    tally.layer("products", inner * patch, dim, chunk)
+    tally.layer("products", spec.freq_dim, dim, frames)
+    tally.layer("products", dim, dim, frames)
+    tally.layer("products", dim, 6 * dim, frames)
+    tally.weights += 2 * dim
+    tally.layer("products", dim, outer * patch, chunk)
 
 
 def _block(tally: Tally, spec: DiTSpec, chunk: int) -> None:

@@ -27,6 +27,7 @@ from ..diffusion import VideoDiffusion
 from ..pipeline import Pipeline
 from ..sd import UNetStylizer
 from .launches import Launch
+from .rivals import quiet
 
 
 class NotCounted(LookupError):
@@ -106,4 +107,6 @@ def _unet(pipeline: UNetStylizer, size: Size, each: int) -> StageCosts:
     def one_pass(rows: int, window: int | None) -> Cost:
         return unet_pass(model.spec, (size[0] // 8, size[1] // 8), each, rows * pictures)
 
-    return StageCosts(*coding(model.autoencoder.vae, size, each, pictures), one_pass)
+    with quiet("diffusers"):
+        ends = coding(model.autoencoder.vae, size, each, pictures)
+    return StageCosts(*ends, one_pass)

@@ -77,36 +77,57 @@ def measure(
     device = torch.device(side.device)
     alike = [_likenesses(side, asked, rival) for rival in rivals]
     meter, energy = _meter(device)
-    ceiling = ceiling or Ceiling(device, side.dtype, clock)
-    pictures = _rgb(asked.source)
-    with ExitStack() as ends:
-        own = _own(side, asked, clock, device)
-        ends.callback(own.close)
-        contenders: list[Contender] = [own]
-        contenders += [Challenger(rival, clock, device, pictures) for rival in rivals]
-        given = (asked.windows, asked.seconds / asked.windows, ceiling, meter)
-        peaks = PeakMemory(device)
-        trial = run_trial(contenders, asked.steps, *given, peaks, told)
+    tools = Tools(ceiling or Ceiling(device, side.dtype, clock), meter, PeakMemory(device))
+    trial, (own, *others) = _tried(side, asked, rivals, clock, tools, told)
     if meter is not None and all(w.joules is None for run in trial.runs for w in run.windows):
         energy["not_measured"] = "the windows were too short for a sample; measure for longer"
     costs, why = _costs(side, asked)
     return {
         "device_name": _name(device),
         "ceiling": {
-            "matrix_side": ceiling.side,
-            "copy_bytes": ceiling.copied,
+            "matrix_side": tools.ceiling.side,
+            "copy_bytes": tools.ceiling.copied,
             **figures.ceiling(trial.ceilings),
         },
         "energy": energy,
         "not_counted": why,
         "stages_told": list(told_of(side.watched.pipeline)),
-        "memory_of": peaks.of + (", rivals and all" if rivals else ""),
+        "memory_of": tools.peaks.of + (", rivals and all" if rivals else ""),
         "runs": [_run(run, trial, asked, costs) for run in _of(trial, own)],
         "compare": [
             _compared(trial, own, contender, rival, found)
-            for contender, rival, found in zip(contenders[1:], rivals, alike, strict=True)
+            for contender, rival, found in zip(others, rivals, alike, strict=True)
         ],
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What is held against the runs."""
+
+    ceiling: Ceiling
+    meter: Meter | None
+    peaks: PeakMemory
+
+
+def _tried(
+    side: Side,
+    asked: Asked,
+    rivals: Sequence[Rival],
+    clock: Clock,
+    tools: Tools,
+    told: Callable[[], None],
+) -> tuple[Trial, list[Contender]]:
+    """The trial, and who was in it: we come first."""
+    device, pictures = torch.device(side.device), _rgb(asked.source)
+    with ExitStack() as ends:
+        own = _own(side, asked, clock, device)
+        ends.callback(own.close)
+        contenders: list[Contender] = [own]
+        contenders += [Challenger(rival, clock, device, pictures) for rival in rivals]
+        each = asked.seconds / asked.windows
+        given = (asked.windows, each, tools.ceiling, tools.meter, tools.peaks, told)
+        return run_trial(contenders, asked.steps, *given), contenders
 
 
 def _own(side: Side, asked: Asked, clock: Clock, device: torch.device) -> Own:
