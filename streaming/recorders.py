@@ -57,4 +57,4 @@ def reason(device: str) -> str:
     """What `recorder_for` does by itself, as a sentence."""
     if device.startswith("cuda"):
         return "Graphs: stages are recorded and replayed; --option graphs=off runs each as it is."
-    return "Graphs: none on a CPU, where a launch costs nothing; stages run as they are."
+    return "Graphs: none on a CPU; stages run as they are."
