@@ -16,6 +16,7 @@ export class Captions {
   info = null;
   #wish = { on: true, of: 'source', ...remembered() };
   #lines = new Map();
+  #unfilmed = false;
   #session = null;
   #running = false;
 
@@ -59,7 +60,17 @@ export class Captions {
   hello(session) {
     this.#session = session;
     this.#running = true;
-    if (this.#wish.on || this.#wish.of !== 'source' || this.#wish.instruction) this.#sendWish();
+    if (this.#wish.on || this.#of !== 'source' || this.#wish.instruction) this.#sendWish();
+  }
+
+  // Whether nothing is filmed: then it is told of what is drawn, whatever was chosen before.
+  unfilmed(on) {
+    this.#unfilmed = on;
+    this.#drawWish();
+  }
+
+  get #of() {
+    return this.#unfilmed ? 'styled' : this.#wish.of;
   }
 
   // A message of the server; returns whether it was for here.
@@ -209,7 +220,8 @@ export class Captions {
   #drawWish() {
     this.find('told-on').setAttribute('aria-checked', String(this.#wish.on));
     for (const button of this.find('told-of').children) {
-      button.setAttribute('aria-pressed', String(button.dataset.of === this.#wish.of));
+      button.setAttribute('aria-pressed', String(button.dataset.of === this.#of));
+      button.disabled = this.#unfilmed && button.dataset.of === 'source';
     }
   }
 
@@ -257,7 +269,7 @@ export class Captions {
   }
 
   #sendWish() {
-    if (this.state !== 'none') this.send({ type: 'captions', ...this.#wish });
+    if (this.state !== 'none') this.send({ type: 'captions', ...this.#wish, of: this.#of });
   }
 
   // The list follows what is new, unless the viewer scrolled up.

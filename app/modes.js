@@ -14,7 +14,7 @@ export class Modes {
   #before = ''; // the source before the present one
   #fixed = VIDEO; // of a model without a control for it
 
-  // `page` has `root`, `info`, `find`, `stage`, `values`, `setAll(values)`, `reset()`
+  // `page` has `root`, `info`, `find`, `stage`, `captions`, `values`, `setAll(values)`, `reset()`
   // and `start(kind)`.
   constructor(page) {
     this.page = page;
@@ -73,6 +73,7 @@ export class Modes {
     }
     this.page.root.querySelector('.mr-center').dataset.from = this.mode;
     if (this.mode === TEXT) this.page.stage.view('result'); // there is nothing to compare with
+    this.page.captions.unfilmed(this.kind.value in OWN);
     this.find('still-row').hidden = this.mode !== IMAGE;
     const live = this.mode === IMAGE && this.kind.value !== 'still';
     this.#note(live ? text.firstOfLive : '');

@@ -9,6 +9,7 @@ from io import BytesIO
 from typing import Any
 
 import pytest
+from millrace.app.caption_desk import CaptionDesk
 from millrace.app.settings import ServerSettings
 from millrace.app.usual import usual_model
 from millrace.streaming.config import Options
@@ -16,6 +17,7 @@ from millrace.streaming.supervisor import WorkerHost
 from PIL import Image
 
 from .browser_rig import Site, Viewer, chromium, serving
+from .caption_fakes import FakeCaptionHost
 from .rig import EchoHost
 from .test_browser_sizes import Dreaming
 
@@ -159,6 +161,22 @@ def test_of_a_model_for_words_alone_no_camera_is_asked_for(browser: Any) -> None
         greyed = "[...millrace.find('kind').options].filter((o) => o.disabled).length"
         assert viewer.ask(greyed) == viewer.ask("millrace.find('kind').options.length") - 1
         assert viewer.problems == []
+
+
+def test_captions_tell_of_what_is_drawn_where_nothing_is_filmed(browser: Any) -> None:
+    of = "fetch(`/api/v1/sessions/${millrace.captions.session}/captions`).then((answer) => "
+    of += "answer.json()).then((told) => told.of === '%s')"
+    desk = CaptionDesk(FakeCaptionHost())
+    with serving(Dreaming("video", "text"), captions=desk) as site:
+        with closing(Viewer(browser, site)) as viewer:
+            viewer.open()
+            for kind, told in (("blank", "styled"), ("pattern", "source")):
+                viewer.ask(f"millrace.start('{kind}')")
+                viewer.shows("document.querySelector('.mr-under').dataset.told === 'live'")
+                viewer.shows(of % told)
+                pressed = "document.querySelector('[data-of=%s]').getAttribute('aria-pressed')"
+                assert viewer.ask(pressed % told) == "true"
+            assert viewer.problems == []
 
 
 @pytest.fixture(scope="module")
