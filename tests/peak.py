@@ -12,7 +12,7 @@ def peak_bytes(call: Callable[[], object]) -> int:
     """Most bytes that were there at once and were not before, what is returned among them."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watch:
         kept = call()
-    results = watch.profiler.kineto_results  # type: ignore[union-attr]
+    results = watch.profiler.kineto_results
     changes: list[tuple[int, int]] = []
     events = list(results.experimental_event_tree())
     while events:

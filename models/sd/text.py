@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ...kernels import gaussian_noise
 from .cache import Kept
+from .library import quiet
 from .lora import Lora
 
 PROMPTS = 64
@@ -88,7 +89,8 @@ class ClipPrompts:
         return next(self._encoder.parameters()).dtype
 
     def _cut(self, text: str) -> str:
-        whole = self._tokenizer(text)["input_ids"]
+        with quiet():  # about the very length that is looked at here
+            whole = self._tokenizer(text)["input_ids"]
         if len(whole) <= self._tokens:
             return ""
         # The last token of those kept is the end mark.

@@ -100,6 +100,7 @@ def find_span(text: str, now: float) -> tuple[Span | None, str]:
         in lower case.
     """
     text = " ".join(text.lower().split())
+    found: re.Match[str] | None
     if named := _moment(text, now):
         second, found = named
         span = _around(second, now - second, now)
