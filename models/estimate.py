@@ -2,7 +2,8 @@
 
 Every number follows from the specs: parameters of each layer, the memory of streams, what prompts
 are read into. `weights`, `past` and `pictures` are exact; `work`, what is needed in passing while a
-chunk is made, is a bound from above of the largest layers.
+chunk is made, is a bound from above of the largest layers, held against what PyTorch allocates on a
+CPU; workspace of the libraries below it is not counted.
 """
 
 from __future__ import annotations
@@ -24,8 +25,18 @@ from .specs import (
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 PICTURES = 4
 """Of one latent frame."""
-_COPIES = 5
-"""Whole activations of a layer that live at once, its input and output among them."""
+_SMALL_COPIES = 5
+"""Whole activations of the small autoencoder's widest layer that live at once."""
+_LARGE_COPIES = 12
+"""The same of the large one: what its convolutions take and give, laid out anew on the way."""
+_COLUMNS = 35
+"""The same where a convolution over time is made of columns, 27 for each value: on a CPU, in types
+for which it has no other way."""
+_PLAIN = ("float32", "float64")
+"""Those types."""
+_COPIES = 8
+"""Activations of a transformer's width that live at once beside those within its feed-forward
+layer."""
 
 
 @dataclass(slots=True)
@@ -51,6 +62,7 @@ def estimate(
     *,
     frames: int = 1,
     text_encoder: bool = True,
+    cpu: bool = True,
     vae: WanVAESpec = WAN_VAE,
     taehv: TAEHVSpec = TAEHV_WAN21,
 ) -> dict[str, int]:
@@ -63,6 +75,7 @@ def estimate(
         steps: noise levels, each with a past of its own; 1 for one shared past.
         frames: latent frames of a chunk.
         text_encoder: whether prompts are read on this device.
+        cpu: whether the device is one.
 
     Raises:
         ValueError: a size that the model does not take, or an unknown dtype.
@@ -76,15 +89,16 @@ def estimate(
     parameters = dit_parameters(spec) + encoder.parameters + decoder.parameters
     reading = 2 * spec.layers * spec.text_len * spec.dim * each
     latents = 2 * rows * frames * spec.in_channels * (height // 8) * (width // 8)
-    forward = rows * tokens * frames * (spec.ffn_dim + _COPIES * spec.dim)
-    coding = _COPIES * sessions * frames * max(encoder.widest, decoder.widest)
+    large = _COLUMNS if cpu and dtype in _PLAIN else _LARGE_COPIES
+    copies = _SMALL_COPIES if autoencoder == "taehv" else large
+    coding = copies * sessions * frames * max(encoder.widest, decoder.widest) * each
     parts = {
         "weights": parameters * each,
         "past": ring_bytes(spec, spec.ring, rows, tokens, frames, each) + latents * each,
         # Each of its own, and once more joined for a batch of different ones.
         "prompts": reading * (sessions + (rows if sessions > 1 else 0)),
         "pictures": sessions * (encoder.memory + decoder.memory) * each,
-        "work": max(forward, coding) * each,
+        "work": max(forward_bytes(spec, rows, tokens, frames, each), coding),
         "text encoder": _reading_bytes() if text_encoder else 0,
     }
     return {name: count for name, count in parts.items() if count}
@@ -122,6 +136,14 @@ def dit_parameters(spec: DiTSpec) -> int:
         + _linear(dim, 6 * dim)
     )
     return outside + spec.layers * block + head
+
+
+def forward_bytes(spec: DiTSpec, rows: int, tokens: int, frames: int, each: int) -> int:
+    """Of a forward of a `CausalDiT` in passing: a feed-forward layer before and after its bend, and
+    the sines of all places in the ring, which are kept in 32 bits."""
+    slots = spec.ring.sinks + spec.ring.window + frames
+    sines = 2 * 4 * rows * slots * tokens * spec.head_dim
+    return rows * tokens * frames * (2 * spec.ffn_dim + _COPIES * spec.dim) * each + sines
 
 
 def ring_bytes(

@@ -47,6 +47,7 @@ class WanRoom:
             self.autoencoder,
             frames=self.frames,
             text_encoder=self.reads,
+            cpu=self.device == "cpu",
             vae=self.vae,
             taehv=self.taehv,
         )

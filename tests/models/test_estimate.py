@@ -8,8 +8,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from millrace.models.checkpoints import random_causal_wan
 from millrace.models.dit import CausalDiT
-from millrace.models.estimate import dit_parameters, estimate, told
+from millrace.models.estimate import dit_parameters, estimate, forward_bytes, told
+from millrace.models.loaders import random_model
 from millrace.models.specs import (
     TAEHV_WAN21,
     WAN_1_3B,
@@ -21,7 +23,9 @@ from millrace.models.specs import (
     WanVAESpec,
 )
 from millrace.models.taehv import TAEHV
+from millrace.models.video_autoencoder import VideoAutoencoder
 from millrace.models.wan_vae import WanVAE
+from peak import peak_bytes
 from torch import nn
 
 
@@ -60,6 +64,53 @@ def test_weights_and_memory_are_told_exactly(name: AutoencoderName, full: bool) 
     # The lanes keep two latents of each row besides the ring.
     latents = 2 * 2 * sessions * steps * 16 * (height // 8) * (width // 8)
     assert found["past"] == state.ring.nbytes + latents
+
+
+WORKING = replace(
+    WAN_1_3B, dim=64, ffn_dim=372, freq_dim=32, text_dim=32, text_len=16, heads=2, layers=2
+)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(("rows", "frames"), [(1, 1), (2, 3)])
+def test_a_forward_takes_no_more_than_is_told(dtype: torch.dtype, rows: int, frames: int) -> None:
+    model = random_causal_wan(WORKING, "cpu", dtype)
+    everybody = torch.ones(rows, dtype=torch.bool)
+    noise = torch.zeros(rows, frames, 16, 16, 16, dtype=dtype)
+    times = torch.full((rows, frames), 500.0)
+    with torch.inference_mode():
+        state = model.init_state(rows, 16, 16, frames, "cpu", dtype)
+        model.set_context(state, everybody, torch.zeros(rows, 16, 32, dtype=dtype))
+        for _ in range(7):  # until the ring is full
+            model(noise, times, state)
+            state.ring.commit(everybody)
+        there = peak_bytes(lambda: model(noise, times, state))
+    told = forward_bytes(WORKING, rows, 64, frames, noise.element_size())
+    assert there <= told < 1.6 * there
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", ["taehv", "wan"])
+def test_an_autoencoder_takes_no_more_than_is_told(
+    name: AutoencoderName, dtype: torch.dtype
+) -> None:
+    side, vae = 64, replace(WAN_VAE, width=16)
+    coder: VideoAutoencoder = (
+        random_model(lambda: TAEHV(TAEHV_WAN21), "cpu", dtype).optimise_layout()
+        if name == "taehv"
+        else random_model(lambda: WanVAE(vae), "cpu", dtype).optimise_layout()
+    )
+    with torch.inference_mode():
+        state = coder.init_state(1, side, side, torch.device("cpu"), dtype)
+        coder.encode(torch.zeros(1, 5, 3, side, side, dtype=dtype), state, first=True)
+        pictures = torch.zeros(1, 4, 3, side, side, dtype=dtype)
+        encoding = peak_bytes(lambda: coder.encode(pictures, state, first=False))
+        latents = coder.encode(pictures, state, first=False)
+        coder.decode(latents, state, first=True)
+        there = max(encoding, peak_bytes(lambda: coder.decode(latents, state, first=False)))
+    kind = str(dtype).removeprefix("torch.")
+    told = estimate(WORKING, (side, side), 1, 1, kind, name, vae=vae)["work"]
+    assert there <= told < 3 * there
 
 
 def test_the_ring_of_the_reference_at_480p() -> None:
