@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from millrace.kernels.dispatch import TABLE
+from millrace.kernels.providers import load
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from triton_compiled import compiled  # noqa: E402
@@ -53,7 +55,8 @@ def clip_calls() -> Iterator[tuple[str, str, tuple[object, ...]]]:
     for channels, kept, norm in ((384, 2, True), (96, 1, False)):
         x, past = empty(2, 4, 60, 104, channels), empty(2, kept, 60, 104, channels)
         yield "clip", "causal_clip", (x, past, only, empty(channels) if norm else None, 1e-24)
-    yield "clip", "shifted_sum", (empty(2, 4, 60, 104, 128), empty(2, 1, 60, 104, 64), only)
+    x, past = torch.zeros(2, 2, 8, 8, 64, dtype=NARROW), empty(2, 1, 8, 8, 64)
+    yield "clip", "memory_conv", (x, empty(64, 128, 3, 3), empty(64), past, only)
 
 
 def picture_calls() -> Iterator[tuple[str, str, tuple[object, ...]]]:
@@ -106,8 +109,23 @@ def into_ring() -> Iterator[tuple[str, str, tuple[object, ...]]]:
     yield "ring_input", "query_key_value", (x, weight, bias, norm, turn, 1e-6)
 
 
+def launchers() -> set[str]:
+    """Every launcher of ours that the dispatcher may choose, as "module.name"; but for those that
+    a function has made of another one, which are called `run`."""
+    load("cuda")
+    home = "millrace.kernels.triton."
+    ways = [way.run for operation in TABLE.values() for way in operation.candidates.get("cuda", [])]
+    return {
+        f"{way.__module__.removeprefix(home)}.{way.__name__}"
+        for way in ways
+        if way.__module__.startswith(home) and way.__name__ != "run"
+    }
+
+
 def main() -> None:
     wanted = sys.argv[1:]
+    left_out = launchers() - {f"{module}.{name}" for module, name, _ in calls()}
+    assert not left_out, f"not compiled here: {sorted(left_out)}"
     for module, name, arguments in calls():
         if wanted and module not in wanted:
             continue
