@@ -143,7 +143,7 @@ def _network(kind: Any, folder: Path, device: torch.device, dtype: torch.dtype) 
 def _scheduler(diffusers: Any, spec: SDSpec, controls: Controls, device: torch.device) -> Any:
     """diffusers' LCMScheduler with our noise in place of that of torch's generator."""
 
-    class SameNoise(diffusers.LCMScheduler):  # type: ignore[misc]
+    class SameNoise(diffusers.LCMScheduler):
         def _noise(self, like: Tensor, step: int) -> Tensor:
             seed = int(controls.number("seed"))
             return gaussian_noise(seed, 0, step, tuple(like.shape[1:]), device, like.dtype)

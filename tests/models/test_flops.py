@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -91,7 +92,8 @@ def test_memory_of_a_pass_is_the_ring_read_once_and_the_chunk_written() -> None:
     assert dit_pass(WAN, (8, 12), 1, 4, past=0).memory < dit_pass(WAN, (8, 12), 1, 4).memory
 
 
-CODERS = {
+Coder = tuple[Callable[[], Any], Callable[..., Cost], Callable[..., Cost]]
+CODERS: dict[str, Coder] = {
     "taehv": (
         lambda: TAEHV(replace(TAEHV_WAN21, encoder_width=8, decoder_widths=(16, 12, 8, 4))),
         taehv_encode,
