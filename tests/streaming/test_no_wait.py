@@ -17,7 +17,7 @@ from millrace.models.wan_vae import WanVAE
 from millrace.streaming.controls import Controls
 from millrace.streaming.diffusion import VideoDiffusion
 from millrace.streaming.dream_pipeline import Dreaming
-from millrace.streaming.pipeline import Effort, StreamConfig, Work
+from millrace.streaming.pipeline import Effort, Pipeline, StreamConfig, Work
 from millrace.streaming.tiny import tiny_parts
 from millrace.streaming.tiny_info import CONTROLS
 from millrace.streaming.wan_info import IMAGE, TEXT
@@ -65,7 +65,7 @@ def dream() -> tuple[Dreaming, int, int, Wish]:
     return host, host.info.chunk, 64, wish
 
 
-HOSTS: dict[str, Callable[[], tuple[VideoDiffusion | Dreaming, int, int, Wish]]] = {
+HOSTS: dict[str, Callable[[], tuple[Pipeline, int, int, Wish]]] = {
     "tiny": lambda: tiny(True),
     "tiny, as a stream batch": lambda: tiny(False),
     "wan with taehv": lambda: wan("taehv", True),
