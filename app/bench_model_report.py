@@ -24,7 +24,8 @@ def _heading(report: Report) -> list[str]:
     environment, (width, height) = report["environment"], report["size"]
     device = environment["device"]
     gpu = "" if device == "cpu" else f" ({report['device_name']})"
-    threads = f", {environment['threads']} threads" if device == "cpu" else ""
+    count = environment["threads"]
+    threads = f", {count} thread{'s' * (count != 1)}" if device == "cpu" else ""
     random = ", random weights" if report["random_weights"] else ""
     load = environment["load_average_before"][:1] or ["?"]
     chunk = f"chunks of {report['chunk']} pictures" if report["chunk"] > 1 else "picture by picture"

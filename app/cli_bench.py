@@ -241,12 +241,15 @@ def _is_of_model(asked: Mapping[str, Any]) -> bool:
 def _measure_model(engine: Any, asked: Mapping[str, Any]) -> None:
     from .bench_model import ModelPlan, run
 
+    compare = options.parse_names(asked["compare"] or "")
+    if asked["compare"] is not None and not compare:
+        raise CallError(f"--compare {asked['compare']!r} names no system; write it as diffusers")
     plan = ModelPlan(
         options=engine,
         seconds=asked["seconds"] or 20.0,
         steps=options.parse_steps(asked["steps"]) if asked["steps"] else (),
         controls=options.parse_settings(asked["settings"] or []),
-        compare=options.parse_names(asked["compare"]) if asked["compare"] else (),
+        compare=compare,
         report=asked["report"],
     )
     run(plan)

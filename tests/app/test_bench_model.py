@@ -212,6 +212,11 @@ def test_a_comparison_is_of_the_model_alone() -> None:
     assert isinstance(done.exception, CallError) and "--compare" in str(done.exception)
 
 
+def test_a_comparison_with_nobody_is_a_wrong_call() -> None:
+    done = CliRunner().invoke(cli.app, ["bench", "--compare", " , "])
+    assert isinstance(done.exception, CallError) and "names no system" in str(done.exception)
+
+
 def options(pipeline: str = "passthrough", **changes: Any) -> Options:
     given = {"width": 64, "height": 64, "threads": 1, "dtype": "float32", "max_sessions": 1}
     return Options(pipeline, **{**given, **changes})
