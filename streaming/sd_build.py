@@ -19,7 +19,7 @@ from ..models.sd.parts import Additions, SDModel, load_sd, random_sd
 from ..models.sd.specs import SPECS, SDSpec
 from .config import ConfigError, whole_number
 from .pipeline import PipelineContext
-from .sd import UNetStylizer
+from .sd import Size, UNetStylizer
 from .sd_info import SIZE, sd_info
 from .sd_room import SDRoom, extra, sizes
 
@@ -57,7 +57,7 @@ def build(name: str, context: PipelineContext) -> UNetStylizer:
         folder = None if random else _folder(name, options)
         spec = SPECS[name] if folder is None else sizes(SPECS[name], folder)
         room = SDRoom(spec, context.device, context.dtype, streams, chunk, extra(additions))
-        room.check((height, width), loaded=False)
+        _check_fits(room, (height, width))
         model = _model(spec, folder, context, additions)
     except (MissingPackage, WeightsError, OSError, RuntimeError) as error:
         raise ConfigError(f"{name}: {error}") from error
@@ -70,6 +70,13 @@ def build(name: str, context: PipelineContext) -> UNetStylizer:
     )
     sequential = options.get("schedule", "sequential") != "stream"
     return UNetStylizer(model, info, streams=streams, sequential=sequential, check=room.check)
+
+
+def _check_fits(room: SDRoom, size: Size) -> None:
+    try:
+        room.check(size, loaded=False)
+    except RuntimeError as error:  # it names the model
+        raise ConfigError(str(error)) from error
 
 
 def _model(
