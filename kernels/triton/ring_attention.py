@@ -173,16 +173,21 @@ def ring_attention_split(
     """`ring_attention`, the keys dealt out evenly over the processors of the device."""
     call = prepare(query, key, value, valid, turn, rows, scales)
     if query.numel():
-        launch_split(call, programs(query.device, query.shape[-1]))
+        count = programs(query.device, query.shape[-1])
+        launch_split(call, count, room_for_parts(call, count))
     return call.out
 
 
-def launch_split(call: Launch, programs: int) -> None:
-    """The two launches of "split" with so many programs in the first."""
+def room_for_parts(call: Launch, programs: int) -> Tensor:
+    """Where programs leave parts of tiles: two places each, float32."""
     blocks, dims = call.constants["QUERIES"], call.constants["PADDED_DIM"]
-    parts = call.out.new_empty((2 * programs, blocks, dims + 2), dtype=torch.float32).view(-1)
-    lines = 2 * programs * blocks
-    most, total, mixed = parts.split((lines, lines, lines * dims))
+    return call.out.new_empty(2 * programs * blocks * (dims + 2), dtype=torch.float32)
+
+
+def launch_split(call: Launch, programs: int, parts: Tensor) -> None:
+    """The two launches of "split" with so many programs in the first."""
+    lines = 2 * programs * call.constants["QUERIES"]
+    most, total, mixed = parts.split((lines, lines, lines * call.constants["PADDED_DIM"]))
     query_blocks, heads, rows = call.tiles
     slots = {"PADDED_SLOTS": power(call.constants["SLOTS"])}
     split_kernel[(programs,)](
@@ -208,7 +213,7 @@ def launch_split(call: Launch, programs: int) -> None:
         *(call.sizes[name] for name in ("heads", "queries", "tokens")),
         **{name: call.constants[name] for name in names},
         **slots,
-        num_warps=4,
+        num_warps=call.options["num_warps"],
     )
 
 

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from millrace.kernels import turns
 from millrace.kernels.attention import ring_attention_reference
 from millrace.kernels.quantise import dequantise, quantise
+from millrace.kernels.split import plan
 from millrace.kernels.triton.ring_attention import (
     launch_split,
     prepare,
     ring_attention_split,
     ring_attention_tiles,
+    room_for_parts,
 )
 from millrace.models.ring import KVRing
 from millrace.models.specs import RingSpec
@@ -92,8 +94,30 @@ def test_any_number_of_programs_gives_the_same(programs: int, queries: int, seed
     """More programs than work, and fewer than tiles, included."""
     call = ring_call(torch.float32, 2, queries, 3, 18, 1, turned=1, own=True, seed=seed)
     launch = prepare(*call)
-    launch_split(launch, programs)
+    launch_split(launch, programs, room_for_parts(launch, programs))
     assert_near(launch.out, exact(call))
+
+
+@pytest.mark.parametrize("programs", [1, 2, 5, 7])
+def test_programs_do_what_the_plan_says(programs: int) -> None:
+    """Each leaves a part just where the plan has it leave one, rows of different ages included."""
+    call = ring_call(torch.float32, 3, 20, 3, 18, 1)
+    call[3].copy_(torch.tensor([[1, 0, 1], [0, 0, 1], [1, 1, 1]]) > 0)
+    launch = prepare(*call)
+    parts = room_for_parts(launch, programs).fill_(-1.0)
+    launch_split(launch, programs, parts)
+    lines = launch.constants["QUERIES"]
+    totals = parts[2 * programs * lines :][: 2 * programs * lines].view(programs, 2, lines)
+    left = {(int(p), int(place)) for p, place in (totals[..., 0] != -1).nonzero()}
+    blocks = -(-18 // launch.constants["KEYS"])
+    seen = [blocks * int(count) for count in call[3].sum(1)]
+    split = plan(3, 1, launch.tiles[0], seen, programs)
+    assert left == {
+        (program, piece.place)
+        for program in range(programs)
+        for piece in split.pieces(program)
+        if piece.place is not None
+    }
 
 
 @forms
