@@ -121,7 +121,11 @@ class Chosen:
         if verdict is not None and timer is not None and not _covers(verdict, fitting):
             verdict = None
         if verdict is None and table is not None and timer is not None and not _capturing():
-            verdict = compare(self._ways, self._definition, arguments, timer)
+            try:
+                verdict = compare(self._ways, self._definition, arguments, timer)
+            except torch.OutOfMemoryError as error:
+                self._note(alike, f"no memory to measure in ({str(error).splitlines()[0]})")
+                return _Pick(first.run, open=True)
             table.keep(self._op, alike, self._names, verdict)
             _log.info("%s %s: %s, %s", self._op, alike, verdict.chosen, verdict.reason)
         if verdict is None:

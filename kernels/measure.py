@@ -11,7 +11,7 @@ import importlib
 import logging
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from .calls import copied, each, special, tensors, type_name, widened
+from .calls import copied, each, tensors, type_name, widened
 from .operation import Candidate
 
 _log = logging.getLogger(__name__)
@@ -93,6 +93,9 @@ def compare(
             what runs anyway.
         define: the reference.
         arguments: of one real call; they are not written.
+
+    Raises:
+        OutOfMemoryError: there is no room for copies of the arguments.
     """
     results = race(gate(ways, define, arguments), ways, arguments, timer, rounds)
     chosen, reason = pick(results)
@@ -104,15 +107,15 @@ def gate(
 ) -> list[Result]:
     """The error of each way, or why it is refused."""
     # First, so that operations within it are measured by themselves, before it is.
-    first = _outcome(ways[0].run, each(copied, arguments))
-    wanted = _outcome(define, each(widened, arguments))
-    # What the default way errs itself, by rounding, is no fault of another.
-    errors = [error(mine, theirs) for mine, theirs in zip(first, wanted, strict=True)]
-    results = [Result(ways[0].name, ways[0].library, max(errors, default=0.0), tried=True)]
+    first = _Outcome.of(ways[0].run, arguments, copied)
+    wanted = _Outcome.of(define, arguments, widened)
+    places = first.written.keys() | wanted.written.keys()
+    own = _errors(first.at(places, arguments), wanted.at(places, arguments))
+    results = [Result(ways[0].name, ways[0].library, max(own, default=0.0), tried=True)]
     for way in ways[1:]:
         result = Result(way.name, way.library, refused=way.fits(*arguments))
         if not result.refused:
-            result = _held(replace(result, tried=True), way, arguments, first, wanted, errors)
+            result = _held(replace(result, tried=True), way, arguments, first, wanted)
         results.append(result)
     return results
 
@@ -121,29 +124,87 @@ def _held(
     result: Result,
     way: Candidate,
     arguments: Sequence[Any],
-    first: Sequence[Tensor],
-    wanted: Sequence[Tensor],
-    errors: Sequence[float],
+    first: _Outcome,
+    wanted: _Outcome,
 ) -> Result:
     try:
-        found = _outcome(way.run, each(copied, arguments))
+        outcome = _Outcome.of(way.run, arguments, copied)
+    except torch.OutOfMemoryError:
+        raise  # no fault of its own: another start may have the room
     except _failures() as failure:
         _log.warning("candidate %s failed", way.name, exc_info=True)
         return replace(result, refused=f"it failed: {type(failure).__name__}: {_short(failure)}")
-    for mine, like in zip(found, first, strict=False):
-        if mine.shape != like.shape or mine.dtype != like.dtype:
-            told = f"{type_name(mine.dtype)}{list(mine.shape)}"
-            wants = f"{type_name(like.dtype)}{list(like.shape)}"
-            return replace(result, refused=f"it returns {told} and not {wants}")
-    if len(found) != len(first):
-        return replace(result, refused=f"it returns {len(found)} tensors and not {len(first)}")
-    own = [error(mine, theirs) for mine, theirs in zip(found, wanted, strict=True)]
+    if told := _misshapen(outcome.returned, first.returned):
+        return replace(result, refused=told)
+    places = outcome.written.keys() | first.written.keys() | wanted.written.keys()
+    found, like, exact = (one.at(places, arguments) for one in (outcome, first, wanted))
+    # What the default way errs itself, by rounding, is no fault of another.
+    own, usual = _errors(found, exact), _errors(like, exact)
     worst = max(own, default=0.0)
-    for mine, erred, default in zip(found, own, errors, strict=True):
+    for mine, erred, default in zip(found, own, usual, strict=True):
         if erred > (allowed := max(tolerance(mine.dtype), default)):
             why = f"it errs by {erred:.2g}, and {allowed:.2g} is allowed"
             return replace(result, error=worst, refused=why)
     return replace(result, error=worst)
+
+
+def _misshapen(found: Sequence[Tensor], like: Sequence[Tensor]) -> str:
+    if len(found) != len(like):
+        return f"it returns {len(found)} tensors and not {len(like)}"
+    for mine, theirs in zip(found, like, strict=True):
+        if mine.shape != theirs.shape or mine.dtype != theirs.dtype:
+            told = f"{type_name(mine.dtype)}{list(mine.shape)}"
+            return f"it returns {told} and not {type_name(theirs.dtype)}{list(theirs.shape)}"
+    return ""
+
+
+def _errors(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> list[float]:
+    return [error(mine, theirs) for mine, theirs in zip(found, wanted, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What a call returns, and what it made of its arguments: operations may write in place.
+
+    Attributes:
+        written: number of a tensor among the arguments -> what it is afterwards. What was only
+            read is not kept: a ring of keys is large.
+    """
+
+    returned: list[Tensor]
+    written: dict[int, Tensor]
+
+    @classmethod
+    def of(
+        cls,
+        run: Callable[..., Any],
+        arguments: Sequence[Any],
+        prepare: Callable[[Tensor], Tensor],
+    ) -> _Outcome:
+        """Of a call with its own arguments, each tensor given through `prepare`."""
+        own = each(prepare, arguments)
+        with torch.no_grad():
+            returned = list(tensors(run(*own)))
+        pairs = enumerate(zip(tensors(own), tensors(arguments), strict=True))
+        return cls(
+            returned,
+            {
+                place: after
+                for place, (after, before) in pairs
+                if after is not before and not _same(after, prepare(before))
+            },
+        )
+
+    def at(self, places: Iterable[int], arguments: Sequence[Any]) -> list[Tensor]:
+        """What was returned, and the arguments of these numbers as they are afterwards."""
+        before = list(tensors(arguments))
+        return [*self.returned, *(self.written.get(p, before[p]) for p in sorted(places))]
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    if one.dtype.is_floating_point and one.element_size() == 1:
+        one, other = one.view(torch.uint8), other.view(torch.uint8)
+    return torch.equal(one, other)
 
 
 def _short(failure: BaseException) -> str:
@@ -157,13 +218,6 @@ def _failures() -> tuple[type[Exception], ...]:
     if find_spec("triton") is None:
         return usual
     return (*usual, importlib.import_module("triton.errors").TritonError)
-
-
-def _outcome(run: Callable[..., Any], arguments: Sequence[Any]) -> list[Tensor]:
-    """What a call returns, and its arguments afterwards: operations may write in place."""
-    with torch.no_grad():
-        returned = run(*arguments)
-    return [*tensors(returned), *(tensor for tensor in tensors(arguments) if not special(tensor))]
 
 
 def tolerance(dtype: torch.dtype) -> float:
@@ -208,11 +262,11 @@ def race(
 ) -> list[Result]:
     """The same with times of those that are not refused; each round begins with another way."""
     running = [index for index, result in enumerate(results) if not result.refused]
-    own = {index: each(copied, arguments) for index in running}
+    own = each(copied, arguments)  # what one way writes into it, all of them do
     times: dict[int, list[float]] = {index: [] for index in running}
 
     def timed(index: int) -> float:
-        return timer(lambda: ways[index].run(*own[index]))
+        return timer(lambda: ways[index].run(*own))
 
     total = 0.0
     with torch.no_grad():

@@ -138,6 +138,20 @@ def test_a_wrong_way_is_never_taken() -> None:
     assert "errs" in known.choices()["double"]["float32[2,3]"].results[1].refused
 
 
+def test_without_memory_to_measure_in_the_library_runs_and_that_is_noted() -> None:
+    def full(call: Callable[[], object]) -> float:
+        raise torch.OutOfMemoryError("CUDA out of memory\nmore")
+
+    _, ran, op = raced(reference=2.0, triton=1.0)
+    with warming_up(table(), full):
+        ran.clear()
+        assert torch.equal(op(X), 2 * X)
+    assert ran[-1] == "reference"
+    assert unmeasured() == [
+        "double float32[2,3]: reference, no memory to measure in (CUDA out of memory)"
+    ]
+
+
 def test_nothing_is_measured_into_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     device, ran, op = raced(reference=2.0, triton=1.0)
     monkeypatch.setattr(module, "_capturing", lambda: True)

@@ -93,6 +93,20 @@ def test_what_is_written_in_place_is_compared_too_and_the_call_is_left_alone() -
     assert torch.equal(CALL[0], torch.arange(1.0, 7.0).view(2, 3))
 
 
+def test_writing_what_is_only_read_is_an_error() -> None:
+    def spoil(x: Tensor, other: Tensor) -> Tensor:
+        other.zero_()
+        return 2 * x
+
+    device = Scripted(reference=2.0, triton=1.0)
+    ways = [
+        device.way("reference", lambda x, other: 2 * x, library=True),
+        device.way("triton", spoil),
+    ]
+    verdict = compare(ways, lambda x, other: 2 * x, (*CALL, *CALL), device)
+    assert verdict.chosen == "reference" and "it errs by 1" in verdict.results[1].refused
+
+
 def test_half_precision_is_held_against_float32() -> None:
     """What the library's own way errs by rounding is allowed to others; more is not."""
     call = (torch.linspace(1, 2, 64, dtype=torch.bfloat16).view(1, 64),)
@@ -187,6 +201,5 @@ def test_a_device_is_timed_by_its_events() -> None:
 
     small, large = (torch.randn(side, side, device="cuda") for side in (64, 4096))
     timer = DeviceTimer("cuda")
-    for side in (small, large):
-        timer(lambda side=side: side @ side)
+    timer(lambda: (small @ small, large @ large))
     assert 0 < timer(lambda: small @ small) < timer(lambda: large @ large)
