@@ -12,20 +12,18 @@ import { Recorder } from './recorder.js';
 import { Sound } from './sound.js';
 import { open as openSource } from './sources.js';
 import { download, Stage } from './stage.js';
+import { Values } from './values.js';
 import { capital, mediaProblem, text, understanding } from './words.js';
 
-const DEBOUNCE_MS = 250;
 const PING_MS = 2000;
 
 class Page {
-  values = {};
   source = null;
   applied = 0;
   asked = 0;
   notes = {};
   meter = new LatencyMeter();
   recorder = new Recorder();
-  #timers = new Map();
 
   constructor(info, root) {
     this.info = info;
@@ -43,7 +41,7 @@ class Page {
       say: (words, tone) => this.#brief(words, tone),
       again: () => this.start(),
     });
-    for (const control of info.controls) this.values[control.name] = control.default;
+    this.steered = new Values(info, send, () => this.modes?.show());
     this.find = (part) => root.querySelector(`[data-part=${part}]`);
     this.stage.aspect(...info.size);
     this.panel.about(info);
@@ -54,7 +52,7 @@ class Page {
     this.#keys();
     this.pickers = new Pickers(this);
     this.modes = new Modes(this);
-    this.#markPreset();
+    this.steered.markPreset();
     for (const help of document.querySelectorAll('#mr-look .info-text')) {
       help.title = help.textContent.trim(); // long ones are cut off
     }
@@ -63,35 +61,16 @@ class Page {
 
   // Controls -------------------------------------------------------------------------------------
 
+  get values() {
+    return this.steered.now;
+  }
+
   set(name, value, later = false) {
-    // Gradio tells of every change, those that a preset made included.
-    if (value === null || value === undefined || value === this.values[name]) return;
-    this.values[name] = value;
-    clearTimeout(this.#timers.get(name));
-    if (!later) this.#sendValues({ [name]: value });
-    else {
-      const wait = setTimeout(() => this.#sendValues({ [name]: value }), DEBOUNCE_MS);
-      this.#timers.set(name, wait);
-    }
+    this.steered.set(name, value, later);
   }
 
   setAll(values) {
-    for (const name of Object.keys(values)) clearTimeout(this.#timers.get(name));
-    Object.assign(this.values, values);
-    this.#sendValues(values);
-  }
-
-  // Shows which preset the present values are.
-  #markPreset() {
-    this.info.presets.forEach(({ values }, i) => {
-      const same = Object.entries(values).every(([name, value]) => this.values[name] === value);
-      document.getElementById(`mr-preset-${i}`)?.setAttribute('aria-pressed', String(same));
-    });
-  }
-
-  #sendValues(values) {
-    this.#markPreset();
-    this.connection.send({ type: 'controls', values });
+    this.steered.setAll(values);
   }
 
   reset() {

@@ -39,6 +39,7 @@ SCRIPTS = (
     "track.js",
     "pickers.js",
     "modes.js",
+    "values.js",
     "seen.js",
     "wish.js",
 )
