@@ -29,3 +29,22 @@ def test_kernels_in_the_interpreter() -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout, done.stdout
+
+
+def test_without_triton_everything_else_works() -> None:
+    """Also where it is installed it is not loaded before a GPU is asked for."""
+    program = (
+        "import sys\n"
+        "import millrace.kernels, torch\n"
+        "assert 'triton' not in sys.modules\n"
+        "sys.modules['triton'] = None\n"
+        "from millrace.kernels import providers\n"
+        "told = providers.load('cuda')\n"
+        "kernels = [why for name, why in told.items() if name.startswith('triton.')]\n"
+        "assert kernels and set(kernels) == {'triton is not installed'}, told\n"
+        "x = torch.ones(1, 2, 4)\n"
+        "one = torch.ones(1, 1, 4)\n"
+        "millrace.kernels.gated_residual_norm(x, x, one, one, one, 1e-6)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
