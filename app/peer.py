@@ -34,6 +34,7 @@ from .stamps import Stamps
 from .tracing import Recorder
 from .tracks import Counts, Inbound, OutTrack, Planes, Sent
 from .viewer_captions import ViewerCaptions
+from .wire import Wire
 
 log = logging.getLogger(__name__)
 
@@ -80,13 +81,13 @@ class Peer:
         self._shared = shared
         self._on_closed = on_closed
         self._loop = asyncio.get_running_loop()
-        self._channel: RTCDataChannel | None = None
+        self._wire = Wire()
+        self._send = self._wire.send
         self._inbound: Inbound | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._stamps: Stamps | None = None
         pacer: Pacer[Output] = Pacer(shared.settings.fps, shared.chunk)
         self.track = OutTrack(shared.clock, self.counts, pacer, self._on_sent)
-        self._pending: list[str] = []
         self._faults, self._silence, self._deafness = Faults(), Silence(), Deafness()
         self._received: Callable[[], int] = lambda: 0
         pc.on("connectionstatechange", self._on_state)
@@ -194,14 +195,12 @@ class Peer:
             self._send("applied", epoch=epoch, rtp=self._stamps.rtp(sent.pts))
 
     def _on_channel(self, opened: RTCDataChannel) -> None:
-        self._channel = opened
         opened.on("message", self._on_message)
         opened.on("close", self._on_channel_closed)
         assert self.session is not None
         config = self.session.config
-        self._send(
-            "hello",
-            v=channel.PROTOCOL,
+        self._wire.begin(
+            opened,
             session=self.id,
             size=[config.width, config.height],
             fps=config.fps,
@@ -209,9 +208,6 @@ class Peer:
             controls=self.session.controls.values,
             epoch=self.session.controls.epoch,
         )
-        for text in self._pending:
-            opened.send(text)
-        self._pending.clear()
         if self.captions is not None:
             self.captions.greet()
 
@@ -245,20 +241,12 @@ class Peer:
             case channel.Captions() | channel.Ask() | channel.Watch() | channel.Unwatch():
                 self.captions.obey(message)
 
-    def _send(self, kind: str, /, **fields: Any) -> None:
-        text = channel.encode(kind, **fields)
-        if self._channel is None:
-            if kind in ("event", "notes"):
-                self._pending = [*self._pending[-15:], text]
-        elif self._channel.readyState == "open" and self._channel.bufferedAmount < 1 << 18:
-            self._channel.send(text)
-
     async def _report(self) -> None:
         """Statistics and stamps to the page, until the peer closes."""
         while True:
             await asyncio.sleep(STATS_EVERY)
             self._mind()
-            if self._channel is None:
+            if not self._wire.begun:
                 continue
             for name, batch in self._stamps.batches() if self._stamps else ():
                 self._send("stamps", clock=name, list=batch)
@@ -272,8 +260,7 @@ class Peer:
                 f"no picture has come from you for {SILENCE_S:g} s; the last one stands still "
                 "until the next comes"
             )
-        waiting = self._channel.bufferedAmount if self._channel else 0
-        deaf = self._deafness.lasts(now, self._received(), waiting)
+        deaf = self._deafness.lasts(now, self._received(), self._wire.waiting)
         if self.counts.sent and deaf > settings.deaf_timeout:
             self._end("deaf", f"you took no picture for {settings.deaf_timeout:g} s")
 
