@@ -291,6 +291,14 @@ def _ring_attention(work: Work, draw: Draw) -> Iterator[Any]:
         moved = 2 * _size(query) + int(share * _size(key, value))
         arguments = (query, key, value, valid, turn if work.sinks else None, None)
         yield label, arguments, int(share * flops), moved
+    valid, moved = torch.ones_like(valid), 2 * _size(query) + _size(key, value)
+    turn_or_none = turn if work.sinks else None
+    yield "promised full", (query, key, value, valid, turn_or_none, None, True), flops, moved
+    (keys, key_scale), (values, value_scale) = (quantise(x, torch.int8) for x in (key, value))
+    scales = (key_scale, value_scale)
+    moved = 2 * _size(query) + _size(keys, values, *scales)
+    arguments = (query, keys, values, valid, turn_or_none, None, False, scales)
+    yield "eight bits", arguments, flops, moved
 
 
 @samples("attention")
@@ -329,6 +337,9 @@ def _conv2d(work: Work, draw: Draw) -> Iterator[Any]:
     weight, bias = draw.weight(channels, channels * 9), draw(channels)
     flops = 2 * len(image) * height * width * 9 * channels**2
     yield "3x3, silu", (image, weight, bias, (3, 3), False, "silu", None), flops, None
+    residual = draw(*image.shape).contiguous(memory_format=torch.channels_last)
+    added = (image, weight, bias, (3, 3), False, "relu", residual)
+    yield "3x3, residual, relu", added, flops, None
 
 
 @samples("causal_clip")
