@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import sys
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 
 from ...models.loaders import WeightsError
+from ...models.sources import open_source
 from ...models.vl import tiny_vl
 from ...models.vl.checkpoint import fetch, load_checkpoint, read_spec
 from ...models.vl.memory.policies import policy_named
@@ -23,7 +25,7 @@ from ...models.vl.specs import TextSpec, VisionSpec, VLSpec
 from ...models.vl.stream import StreamingVL
 from ...models.vl.tiny_dialect import TinyDialect
 from ..config import DTYPES, ConfigError
-from ..room import host_memory
+from ..room import free_bytes
 from . import habits
 from .answering import MAX_ANSWERING
 from .host import CaptionInfo, CaptionOptions
@@ -35,6 +37,7 @@ OFFERED = tuple(name for name in POLICIES if name != "group")
 """Memory policies for viewers. Group positions mean nothing to a model not trained with them."""
 PINNED = 256
 """Tokens of an opening with a long standing wish."""
+RELEASED_TEXT = TextRule(caption_tokens=24, answer_tokens=256, penalty=1.05, recent=512, ngram=4)
 FORK_WORDS = 512
 """Tokens of a question, those before it, an answer, and the alerts of a turn."""
 
@@ -144,7 +147,7 @@ def _released(options: CaptionOptions, device: str, why: str) -> CaptionModel:
     folder = fetch(options.vlm)
     spec, dialect = read_spec(folder), load_dialect(str(folder))
     dtype = _dtype(options, "bfloat16")
-    text = TextRule(caption_tokens=24, answer_tokens=256, penalty=1.05, recent=512, ngram=4)
+    text = RELEASED_TEXT
     slots = slots_for(RELEASED_SIZES, spec, text, options.max_sessions)
     _check_room(spec, folder, slots, device, dtype)
     model = load_checkpoint(folder, device, getattr(torch, dtype), spec)
@@ -177,24 +180,16 @@ def _check_room(spec: VLSpec, folder: Path, slots: int, device: str, dtype: str)
     """Raises:
     ConfigError: the weights and the arena are larger than what is free.
     """
-    weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    # Released as bfloat16.
-    weights = weights * _BYTES[dtype] // 2
+    # Counted, as files may be of another type than what they are loaded as.
+    weights = sum(map(math.prod, open_source(folder).shapes.values())) * _BYTES[dtype]
     memory = slots * token_bytes(spec.text, dtype)
-    free = _free_bytes(device)
+    free = free_bytes(device)
     if free is not None and weights + memory > free:
         raise ConfigError(
             f"vlm {folder.name} does not fit: its weights take {weights / 1e9:.1f} GB and the "
             f"memory of its viewers {memory / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free on "
             f"{device}; use a smaller model, fewer viewers, or another device"
         )
-
-
-def _free_bytes(device: str) -> int | None:
-    """None where the system does not tell."""
-    if device.startswith("cuda"):
-        return int(torch.cuda.mem_get_info(device)[0])
-    return host_memory().get("available")
 
 
 _BYTES = {"float32": 4, "bfloat16": 2}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 import torch
 from caption_fakes import fake_model
 from fakes import make_frames
+from millrace.models.sources import open_source
 from millrace.models.training.vl.telling import WISHES
+from millrace.models.vl.checkpoint import read_spec
 from millrace.models.vl.memory.sizes import RELEASED_SIZES, TINY_SIZES
 from millrace.models.vl.specs import TINY_VL
 from millrace.streaming.captions import registry
@@ -17,7 +20,14 @@ from millrace.streaming.captions.habits import TINY_WISHES
 from millrace.streaming.captions.host import CaptionConfig, CaptionOptions, CaptionRefused
 from millrace.streaming.captions.model import TextRule
 from millrace.streaming.captions.offline import FileCaptions
-from millrace.streaming.captions.registry import OFFERED, build, device_for, slots_for, token_bytes
+from millrace.streaming.captions.registry import (
+    OFFERED,
+    RELEASED_TEXT,
+    build,
+    device_for,
+    slots_for,
+    token_bytes,
+)
 from millrace.streaming.config import ConfigError
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -61,9 +71,25 @@ def test_a_released_folder_tells_and_answers(released: Path) -> None:
 def test_what_does_not_fit_says_how_much_is_missing(
     released: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "_free_bytes", lambda device: 1_000_000)
+    monkeypatch.setattr(registry, "free_bytes", lambda device: 1_000_000)
     with pytest.raises(ConfigError, match=r"does not fit.* GB are free on cpu; use a smaller"):
         build(CaptionOptions(str(released), "cpu"))
+
+
+@pytest.mark.parametrize(("dtype", "each"), [("float32", 4), ("bfloat16", 2)])
+def test_weights_are_told_in_the_type_that_they_are_loaded_as(
+    released: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, each: int
+) -> None:
+    """The files of this model are in 32 bits."""
+    shapes = open_source(released).shapes.values()
+    weights = each * sum(map(math.prod, shapes))
+    arena = slots_for(RELEASED_SIZES, read_spec(released), RELEASED_TEXT, 1)
+    needed = weights + arena * token_bytes(read_spec(released).text, dtype)
+    monkeypatch.setattr(registry, "free_bytes", lambda device: needed - 1)
+    with pytest.raises(ConfigError, match="does not fit"):
+        build(CaptionOptions(str(released), "cpu", dtype, max_sessions=1))
+    monkeypatch.setattr(registry, "free_bytes", lambda device: needed)
+    build(CaptionOptions(str(released), "cpu", dtype, max_sessions=1))
 
 
 @pytest.mark.parametrize(
