@@ -79,3 +79,24 @@ def test_a_released_model_has_its_own_sizes(tmp_path: Path) -> None:
     work = work_of(replace(asked(tmp_path), model="wan2.1-1.3b", size=(832, 480), chunk=3))
     assert (work.tokens, work.head_dim, work.slots) == (1560, 128, 3 + 2 + 3)
     assert work.latent == (16, 60, 104)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="runs the kernels of a GPU")
+def test_a_gpu_takes_nothing_wrong_and_nothing_slower(tmp_path: Path) -> None:
+    """Every way is right or refused with a reason, and what is chosen is the fastest or as fast."""
+    from millrace.kernels.table import Machine, Table
+    from millrace.streaming.clock import SystemClock
+
+    device, file = torch.device("cuda:0"), tmp_path / "kernels.json"
+    whole = Asked("wan2.1-1.3b", (256, 256), 1, 1, device, torch.bfloat16, (), file)
+    _, *calls = measure(whole, Instruments.of(whole, SystemClock()))
+    assert {call["op"] for call in calls} == set(TABLE)
+    for call in calls:
+        ran = {r["name"]: r for r in call["results"] if r["ms"] is not None}
+        chosen, first = ran[call["chosen"]], call["results"][0]
+        assert chosen["ms"] <= first["ms"], call
+        for result in call["results"]:
+            assert result["name"] in ran or result["refused"], call
+    kept = Table(Machine.of(device), file).choices()
+    assert set(kept) == set(TABLE)
