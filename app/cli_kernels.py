@@ -28,6 +28,10 @@ Ops = Annotated[
     list[str] | None,
     typer.Option("--op", metavar="NAME", help="Only this operation. May be given again."),
 ]
+Threads = Annotated[
+    int,
+    options.option("threads", "CPU threads; 0 takes as many as PyTorch would.", "--threads", min=0),
+]
 Report = Annotated[
     str | None,
     typer.Option("--json", metavar="PATH", help="Write the numbers here; - prints them."),
@@ -46,11 +50,12 @@ def kernels(
     op: Ops = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
-    threads: options.Threads = 0,
+    threads: Threads = 0,
     cache: Cache = None,
     report: Report = None,
 ) -> None:
-    """Every way to compute every operation: is it right, how fast is it, which is taken and why."""
+    """Measure every way to compute every operation. Is it right, how fast is it, which is taken and
+    why."""
     from . import bench_kernels as command
 
     pixels = options.parse_size(size) if size else None
@@ -91,12 +96,12 @@ def fp8(
     seed: Seed = 0,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
-    threads: options.Threads = 0,
+    threads: Threads = 0,
     out: Out = None,
     report: Report = None,
 ) -> None:
-    """What eight bits would cost a model: each linear layer, and its past. Writes the layers that
-    stay within a limit to a file."""
+    """Measure what eight bits would cost a model. Each linear layer, and its past; the layers that
+    stay within a limit are written to a file."""
     from . import bench_fp8 as command
     from .weights import settings
 

@@ -25,6 +25,7 @@ from ...models.specs import STORES, Store
 from ..config import ConfigError
 from ..controls import Controls
 from ..diffusion import VideoDiffusion
+from ..eight_bits import OPTIONS
 from ..parts import Parts, Size
 from ..pipeline import PipelineContext
 from ..registry import build_pipeline
@@ -71,6 +72,9 @@ def measure(asked: Asked, pictures: Sequence[Any], told: str, progress: Progress
     Raises:
         ConfigError: the model cannot be built or has no ring, or the pictures are too few.
     """
+    if narrow := sorted({*OPTIONS} & {*asked.context.options}):
+        told = "errors are measured against the plain model; leave it out"
+        raise ConfigError(f"{', '.join(narrow)}: {told}")
     built = build_pipeline(asked.model, asked.context)
     if not isinstance(built, VideoDiffusion):
         raise ConfigError(

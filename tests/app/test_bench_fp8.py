@@ -52,6 +52,7 @@ def test_the_written_file_puts_the_models_layers_into_eight_bits(tmp_path: Path)
         (["--clip", "nothing.mp4"], "nothing.mp4"),
         (["--device", "abacus"], "--device 'abacus'"),
         (["--option", "vae=wan"], "tiny has no option vae"),
+        (["--option", "kv_cache=fp8"], "kv_cache: errors are measured against the plain model"),
     ],
 )
 def test_a_wrong_call_is_answered_with_what_to_do(
