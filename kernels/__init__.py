@@ -5,7 +5,7 @@ from .clip import causal_clip, keep, memory_conv, per_chunk, per_frame
 from .color import i420_to_rgb, rgb_to_i420
 from .conv import ConvActivation, conv2d
 from .flow import flow_step, flow_step_noised
-from .fp8 import Fp8Rows, Fp8Weight, normed_for, rows_for
+from .fp8 import Fp8Rows, Fp8Weight, gelu_rows, normed_for, rows_for, takes_rows
 from .fp8_ops import fp8_product, quantise_rows
 from .linear import LinearActivation, linear
 from .merge import attention_part, merge_attention
@@ -45,6 +45,7 @@ __all__ = [
     "gated_residual",
     "gated_residual_norm",
     "gaussian_noise",
+    "gelu_rows",
     "i420_to_rgb",
     "keep",
     "keep_plain",
@@ -72,6 +73,7 @@ __all__ = [
     "rope",
     "rows_for",
     "spatial_turns",
+    "takes_rows",
     "turn_keys",
     "turns",
     "upsampled_conv",

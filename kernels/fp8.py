@@ -133,13 +133,23 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def rows_for(weight: Tensor, x: Tensor) -> Tensor:
     """x [..., in] as layers with such weights read it: rounded, once for all of them, if they are
     in eight bits; else as it is."""
-    if isinstance(weight, Fp8Weight) and weight.takes_rows:
+    if takes_rows(weight):
         return Fp8Rows(*quantise_rows(x), x.dtype)
     return x
 
 
+def takes_rows(weight: Tensor) -> bool:
+    """Whether a layer with such a weight reads `Fp8Rows`."""
+    return isinstance(weight, Fp8Weight) and weight.takes_rows
+
+
+def gelu_rows(x: Tensor) -> Tensor:
+    """gelu(x), the tanh form, rounded for a layer in eight bits, [..., in]."""
+    return Fp8Rows(*quantise_rows(x, gelu=True), x.dtype)
+
+
 def normed_for(weight: Tensor, x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
     """`modulated_layer_norm` as a layer with such a weight reads it; see `rows_for`."""
-    if isinstance(weight, Fp8Weight) and weight.takes_rows:
+    if takes_rows(weight):
         return Fp8Rows(*modulated_layer_norm_e4m3(x, scale, shift, eps), x.dtype)
     return modulated_layer_norm(x, scale, shift, eps)

@@ -14,15 +14,15 @@ CAPABILITY = (8, 9)
 """Of a GPU whose matrix units know e4m3 (Ada, Hopper and later)."""
 
 
-def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
+def quantise_rows(x: Tensor, gelu: bool = False) -> tuple[Tensor, Tensor]:
     """Each row in e4m3 with a scale of its own: [..., in] -> codes [..., in], float32 [...]; see
-    `quantise`."""
-    return choose("quantise_rows", x.device.type)(x)
+    `quantise`. With `gelu` (the tanh form) of x, so that it is not written in between."""
+    return choose("quantise_rows", x.device.type)(x, gelu)
 
 
 @reference("quantise_rows")
-def quantise_rows_reference(x: Tensor) -> tuple[Tensor, Tensor]:
-    return quantise(x, E4M3)
+def quantise_rows_reference(x: Tensor, gelu: bool = False) -> tuple[Tensor, Tensor]:
+    return quantise(functional.gelu(x, approximate="tanh") if gelu else x, E4M3)
 
 
 def fp8_product(

@@ -10,7 +10,13 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from ..kernels import gated_residual_norm, modulated_layer_norm, normed_for
+from ..kernels import (
+    gated_residual_norm,
+    gelu_rows,
+    modulated_layer_norm,
+    normed_for,
+    takes_rows,
+)
 from .attention import CrossAttention, Memory, SelfAttention
 from .layers import Linear
 from .specs import DiTSpec
@@ -65,6 +71,8 @@ class MLP(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         up, _, down = self
+        if takes_rows(cast(Linear, down).weight):
+            return down(gelu_rows(up(x)))
         return down(up(x, activation="gelu"))
 
 

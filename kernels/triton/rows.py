@@ -23,6 +23,7 @@ def _rows_kernel(
     width: tl.tensor,
     ROWS: tl.constexpr,
     WIDTH: tl.constexpr,
+    GELU: tl.constexpr,
 ) -> None:
     """out = x / scale in e4m3, scale = largest of the row / 448; grid (blocks of rows,)."""
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
@@ -30,12 +31,15 @@ def _rows_kernel(
     inside = (row < rows)[:, None] & (column < width)[None, :]
     place = row[:, None] * width + column[None, :]
     value = tl.load(x + place, inside, 0.0).to(tl.float32)
+    if GELU:
+        # x (1 + tanh u) / 2 = x sigmoid(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3).
+        value *= tl.sigmoid(1.5957691216057308 * (value + 0.044715 * value * value * value))
     scale = tl.maximum(tl.max(tl.abs(value), 1), 1e-12) / 448.0
     tl.store(out_scale + row, scale, row < rows)
     tl.store(out + place, to_e4m3(value / scale[:, None]), inside)
 
 
-def fits_rows(x: Tensor) -> str:
+def fits_rows(x: Tensor, gelu: bool = False) -> str:
     needs = Needs(x=x)
     needs.types(FLOATS, x=x)
     needs.packed(x=x)
@@ -46,7 +50,7 @@ def fits_rows(x: Tensor) -> str:
 
 
 @launcher("quantise_rows", "triton", fits_rows)
-def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
+def quantise_rows(x: Tensor, gelu: bool = False) -> tuple[Tensor, Tensor]:
     width = x.shape[-1]
     count = x.numel() // width
     out = torch.empty_like(x, dtype=torch.float8_e4m3fn)
@@ -60,6 +64,7 @@ def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
         width,
         ROWS=rows,
         WIDTH=power(width),
+        GELU=gelu,
         num_warps=warps(rows * power(width)),
     )
     return out, scale

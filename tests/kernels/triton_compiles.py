@@ -37,6 +37,7 @@ def calls() -> Iterator[tuple[str, str, tuple[object, ...]]]:
     yield "norm", "modulated_layer_norm", (x, part, part, 1e-6)
     yield "norm", "modulated_layer_norm_e4m3", (x, part, part, 1e-6)
     yield "rows", "quantise_rows", (x,)
+    yield "rows", "quantise_rows", (empty(1, 64, 8960), True)
     for name in ("gated_residual_norm", "gated_residual_norm_wide"):
         yield "norm", name, (x, x, part, part, part, 1e-6)
     yield "norm", "gated_residual_norm", (x, x, part, empty(1536), empty(1536), 1e-6, False)

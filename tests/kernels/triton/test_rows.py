@@ -27,6 +27,22 @@ def test_rows(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     assert (off <= torch.maximum(x.float().abs() / 16, scale[..., None] / 1024) * 1.01).all()
 
 
+@dtypes
+@pytest.mark.parametrize("shape", [(1, 6), (3, 7, 20), (2, 300)], ids=str)
+@pytest.mark.filterwarnings("ignore:overflow encountered in exp")
+def test_gelu_on_the_way(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """No further off than rounding to the codes, whose largest value is that of gelu."""
+    x = drawer(0, dtype)(*shape) * 4
+    x[..., 0] = -40.0  # far to the left it is nothing, and not a difference of large numbers
+    codes, scale = quantise_rows(x, True)
+    exact = torch.nn.functional.gelu(x.double(), approximate="tanh")
+    off = (dequantise(codes, scale, torch.float64) - exact).abs()
+    most = torch.maximum(exact.abs() / 16, scale[..., None].double() / 1024)
+    assert (off <= most * 1.01 + 1e-6).all()
+    wanted = dequantise(*quantise_rows_reference(x, True), torch.float64)
+    assert ((wanted - exact).abs() <= most * 1.1 + 1e-3).all()
+
+
 @settings(max_examples=10, deadline=None)
 @given(rows=st.integers(1, 40), width=st.integers(1, 40), size=st.integers(-8, 8))
 def test_any_sizes(rows: int, width: int, size: int) -> None:
