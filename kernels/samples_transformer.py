@@ -174,8 +174,8 @@ def _ring_attention(work: Work, draw: Draw) -> Iterator[Any]:
     (keys, key_scale), (values, value_scale) = (quantise(x, torch.int8) for x in (key, value))
     scales = (key_scale, value_scale)
     moved = 2 * nbytes(query) + nbytes(keys, values, *scales)
-    arguments = (query, keys, values, valid, turn_or_none, None, False, scales)
-    yield "eight bits", arguments, flops, moved
+    coded = (query, keys, values, valid, turn_or_none, None, False, scales)
+    yield "eight bits", coded, flops, moved
 
 
 @samples("attention")

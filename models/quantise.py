@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn as nn
@@ -107,9 +107,15 @@ class Fp8Choice:
             raise ChoiceError(f"{file} has format {told.get('format')} and not {FORMAT}; {remedy}")
         try:
             layers = {str(name): LayerError(**layer) for name, layer in told["layers"].items()}
-            words = (str(told[name]) for name in ("model", "weights", "inputs"))
-            numbers = (float(told[name]) for name in ("limit", "error", "psnr_db"))
-            return cls(*words, *numbers, layers)
+            return cls(
+                model=str(told["model"]),
+                weights=str(told["weights"]),
+                inputs=str(told["inputs"]),
+                limit=float(told["limit"]),
+                error=float(told["error"]),
+                psnr_db=float(told["psnr_db"]),
+                layers=layers,
+            )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ChoiceError(f"{file} is damaged ({error!r}); {remedy}") from error
 
@@ -182,8 +188,3 @@ def put_to_use(dit: CausalDiT, choice: Fp8Choice) -> None:
             f"{found}); measure again with `millrace bench fp8`"
         )
     narrow([layer for name in choice.chosen for layer in groups[name]])
-
-
-def plain_report(choice: Fp8Choice) -> dict[str, Any]:
-    """What was chosen, for a report."""
-    return {"groups": len(choice.layers), "chosen": len(choice.chosen), "error": choice.error}

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn as nn
@@ -71,8 +72,9 @@ def random_inputs(
         return torch.randn(sides, generator=generator)
 
     latents = math.sqrt(0.5) * (drawn(1, *shape[1:]) + drawn(*shape))
-    placed = (part.to(weight.device, weight.dtype) for part in (latents, drawn(*shape)))
-    return Inputs(*placed, levels, prompt, f"{chunks} chunks of random latents, seed {seed}")
+    told = f"{chunks} chunks of random latents, seed {seed}"
+    kind = weight.device, weight.dtype
+    return Inputs(latents.to(*kind), drawn(*shape).to(*kind), levels, prompt, told)
 
 
 class Runner:
@@ -148,7 +150,7 @@ class _Probe(Fp8Weight):
 @contextmanager
 def _probed(groups: Groups) -> Iterator[dict[str, list[_Probe]]]:
     """Every layer of these groups computes as before, and is watched."""
-    kept: list[tuple[nn.Linear, nn.Parameter]] = []
+    kept: list[tuple[nn.Linear, Tensor]] = []
     probes: dict[str, list[_Probe]] = {name: [] for name in groups}
     try:
         for name, layers in groups.items():
@@ -166,7 +168,7 @@ def _probed(groups: Groups) -> Iterator[dict[str, list[_Probe]]]:
         yield probes
     finally:
         for layer, plain in kept:
-            layer.weight = plain
+            layer.weight = cast(nn.Parameter, plain)
 
 
 def local_errors(runner: Runner, groups: Groups) -> dict[str, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 import torch.nn.functional as functional
@@ -110,12 +112,16 @@ def test_queries_keys_and_values_are_taken_too() -> None:
     weights = [drawn(dim, dim, seed=seed) / dim**0.5 for seed in range(3)]
     narrow = [torch.nn.Parameter(Fp8Weight.of(w), requires_grad=False) for w in weights]
     keep_plain(narrow)
-    bias, norm = drawn(3, dim).unbind(0), drawn(2, dim).unbind(0)
+    bias, norm = (drawn(dim),) * 3, (drawn(dim),) * 2
     turn = turns(drawn(1, 2, 3, 1, 8), torch.float32)
+
+    def all_three(x: Tensor, layers: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        query, key, value = layers
+        return query_key_value(x, (query, key, value), bias, norm, turn, 1e-6)
+
     with torch.inference_mode():
-        plain = query_key_value(x, tuple(weights), bias, norm, turn, 1e-6)
-        found = query_key_value(x, tuple(narrow), bias, norm, turn, 1e-6)
-        again = query_key_value(rows_for(narrow[0], x), tuple(narrow), bias, norm, turn, 1e-6)
+        plain, found = all_three(x, weights), all_three(x, narrow)
+        again = all_three(rows_for(narrow[0], x), narrow)
     assert all(torch.equal(one, other) for one, other in zip(found, again, strict=True))
     for one, other in zip(found, plain, strict=True):
         assert 0 < (one - other).norm() / other.norm() < 0.08

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from millrace.kernels import Fp8Weight
-from millrace.models.block import Reading
+from millrace.models.block import Block, Reading
 from millrace.models.dit import CausalDiT
 from millrace.models.quantise import (
     ChoiceError,
@@ -91,7 +93,7 @@ def test_local_errors_are_of_each_layer_on_the_plain_models_inputs() -> None:
 
     # The last layer of the last block: nothing of its input depends on itself.
     seen: list[Tensor] = []
-    last = dit.blocks[1].ffn[2]
+    (last,) = groups_of(dit)["blocks.1.ffn.2"]
     handle = last.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
     run()
     handle.remove()
@@ -137,7 +139,7 @@ def test_the_sensitive_layers_are_left_as_they_are() -> None:
     """One block's gates are wide open, so what its layers err by shows more than the others'."""
     dit = model()
     with torch.no_grad():
-        dit.blocks[1].modulation[:, [2, 5]] += 4.0
+        cast(Block, dit.blocks[1]).modulation[:, [2, 5]] += 4.0
     everything = calibrate(runner(dit), math.inf, "small")
     assert len(everything.chosen) == len(everything.layers)
     limit = 0.6 * everything.error
@@ -169,7 +171,7 @@ def test_as_many_as_the_limit_allows(parts: list[float], limit: float) -> None:
     errors = {str(index): part for index, part in enumerate(parts)}
     asked: list[int] = []
 
-    def measure(names: list[str]) -> Distance:
+    def measure(names: Sequence[str]) -> Distance:
         asked.append(len(names))
         return Distance(math.sqrt(sum(errors[name] ** 2 for name in names)), 0.0)
 
