@@ -132,7 +132,7 @@ def main() -> None:
             continue
         run = launcher(module, name)
         try:
-            kernels = compiled(lambda run=run, arguments=arguments: run(*arguments))  # type: ignore[misc]
+            kernels = compiled(lambda run=run, arguments=arguments: run(*arguments))
         except Exception as error:
             error.add_note(f"compiling {module}.{name}")
             raise
