@@ -29,6 +29,7 @@ from .tracing import trace_routes
 from .viewers import Viewers
 
 log = logging.getLogger(__name__)
+METHODS = ["DELETE", "GET", "PATCH", "POST", "PUT"]
 
 
 def create_app(
@@ -78,6 +79,7 @@ def create_app(
     app.include_router(probes(host, info, Metrics(host, rtc)))
     app.include_router(page_files(info))
     app.include_router(trace_routes(host, rtc.recorder))
+    app.add_api_route("/api/v1/{rest:path}", _nothing, methods=METHODS, include_in_schema=False)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_middleware(Viewers)
@@ -85,6 +87,13 @@ def create_app(
     app.state.rtc = rtc
     ui.mount(app, info)
     return app
+
+
+async def _nothing(rest: str, request: Request) -> JSONResponse:
+    """What no route took: the page behind them would answer in a form of its own."""
+    what = f"{request.method} /api/v1/{rest[:80]}"
+    told = f"there is no {what}; {request.app.openapi_url} lists what there is"
+    return JSONResponse({"error": told}, 404)
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:

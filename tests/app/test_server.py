@@ -117,6 +117,19 @@ def test_what_is_not_there_is_not_found(web: TestClient, path: str) -> None:
     assert "import" not in answer.text
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "nothing"), ("PATCH", "sessions/none/controls"), ("PUT", "sessions")],
+)
+def test_an_address_of_no_route_is_refused_in_the_same_form(
+    web: TestClient, method: str, path: str
+) -> None:
+    answer = web.request(method, f"/api/v1/{path}")
+    assert answer.status_code == 404
+    assert f"no {method} /api/v1/{path}; /api/v1/openapi.json lists" in answer.json()["error"]
+    assert "/api/v1/{rest}" not in web.get("/api/v1/openapi.json").json()["paths"]
+
+
 def test_every_script_and_style_is_served(web: TestClient) -> None:
     here = {f.name for f in files(routes.__package__).iterdir() if f.name.endswith((".js", ".css"))}
     assert here == set(routes.CLIENT)
