@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 import triton
 import triton.language as tl
+
+PLAIN, E4M3, INT8 = 0, 1, 2
+KINDS = {torch.float8_e4m3fn: E4M3, torch.int8: INT8}
+"""How a kernel is told of a type of eight bits; any other is plain."""
 
 
 @triton.jit

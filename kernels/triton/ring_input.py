@@ -1,7 +1,7 @@
 """Norm and rotation of queries and keys, and the write of keys and values, in one launch.
 
-Each product is read once and each result written once: 12 bytes an element in half precision, for
-which separate operations move 220 (K1 of the kernel list).
+Each product is read once and each result written once: 12 bytes for a channel of a token in half
+precision, of queries, keys and values together.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from ..projection import Three
 from ..quantise import LEAST, MOST
 from ..ring_input import Two
 from .launch import FLOATS, Needs, block_rows, launcher, power, warps
-from .numbers import to_e4m3, to_int8
+from .numbers import E4M3, KINDS, PLAIN, to_e4m3, to_int8
+from .ring_fits import check_turned, fits_write
 
-_PLAIN, _E4M3, _INT8 = 0, 1, 2
-KINDS = {torch.float8_e4m3fn: _E4M3, torch.int8: _INT8}
 _LEAST = tl.constexpr(LEAST)
 
 
@@ -169,7 +168,7 @@ def _launch(
     lead, heads, size = query.shape[:3], ring[0].shape[3], ring[0].shape[4]
     count, frames, tokens = lead
     out = torch.empty((*lead, heads, size), device=query.device, dtype=query.dtype)
-    kind = KINDS.get(ring[0].dtype, _PLAIN)
+    kind = KINDS.get(ring[0].dtype, PLAIN)
     # What a flag says is not there still needs an address.
     factors = scales or (query, query)
     tile = power(heads) * power(size)
@@ -180,7 +179,7 @@ def _launch(
         norm,
         turn,
         out,
-        tuple(part.view(torch.uint8) for part in ring) if kind == _E4M3 else ring,
+        tuple(part.view(torch.uint8) for part in ring) if kind == E4M3 else ring,
         factors,
         query if slots is None else slots,
         query if mask is None else mask.view(torch.uint8),
@@ -206,81 +205,6 @@ def _launch(
     return out
 
 
-def _fits_write(
-    products: Three,
-    norm: Two,
-    turn: Tensor,
-    eps: float,
-    ring: Two,
-    slots: Tensor,
-    mask: Tensor | None,
-    rows: Tensor | None,
-    scales: Two | None,
-) -> str:
-    (query, key, value), (keys, values) = products, ring
-    needs = Needs(query=query, key=key, value=value, turn=turn, keys=keys, values=values)
-    needs.on_device(slots=slots, mask=mask, rows=rows)
-    needs.types(FLOATS, query=query)
-    needs.types((query.dtype,), key=key, value=value)
-    needs.dims(4, query=query)
-    needs.dims(5, keys=keys)
-    if needs.reason:
-        return needs.reason
-    needs.shape(*query.shape, key=key, value=value)
-    needs.packed(1, query=query, key=key, value=value)
-    needs.strides(query, key=key, value=value)
-    _check_turned(needs, tuple(query.shape), norm, turn, keys.shape[4])
-    if not needs.reason:
-        _check_ring(needs, query, ring, rows, scales)
-    rows_frames = tuple(query.shape[:2])
-    needs.shape(*rows_frames, slots=slots)
-    needs.shape(rows_frames[0], mask=mask, rows=rows)
-    needs.types((torch.int64,), slots=slots, rows=rows)
-    needs.types((torch.bool,), mask=mask)
-    needs.packed(slots=slots, mask=mask, rows=rows)
-    return needs.reason
-
-
-def _check_turned(
-    needs: Needs, products: tuple[int, ...], norm: Two, turn: Tensor, size: int
-) -> None:
-    """Weights of the norms, and the table of angles, for products of a shape."""
-    count, frames, tokens, width = products
-    needs.on_device(query_norm=norm[0], key_norm=norm[1], turn=turn)
-    needs.types(FLOATS, turn=turn, query_norm=norm[0], key_norm=norm[1])
-    told = f"turn is for heads of {size}, which are no whole, even parts of query, {width} wide"
-    needs.that(size > 0 and size % 2 == 0 and width % size == 0, told)
-    needs.shape(width, query_norm=norm[0], key_norm=norm[1])
-    needs.packed(query_norm=norm[0], key_norm=norm[1])
-    spins = count if turn.dim() and turn.shape[0] == count else 1
-    needs.shape(spins, frames, tokens, 1, size // 2, 2, turn=turn)
-    needs.packed(2, turn=turn)
-
-
-def _check_ring(
-    needs: Needs, query: Tensor, ring: Two, rows: Tensor | None, scales: Two | None
-) -> None:
-    """The ring that takes keys and values, and its scales."""
-    count, _, tokens, width = query.shape
-    (keys, values), (key_scale, value_scale) = ring, scales or (None, None)
-    all_rows, slots, size = keys.shape[0], keys.shape[1], keys.shape[4]
-    own = count if rows is None else all_rows
-    needs.shape(own, slots, tokens, width // size, size, keys=keys, values=values)
-    needs.types((query.dtype, *KINDS), keys=keys)
-    needs.types((keys.dtype,), values=values)
-    needs.packed(2, keys=keys, values=values)
-    needs.strides(keys, values=values)
-    narrow = keys.dtype in KINDS
-    told = "missing, and keys are narrow" if narrow else f"given, but keys are {keys.dtype}"
-    needs.that(narrow == (scales is not None), f"scales is {told}")
-    needs.on_device(key_scale=key_scale, value_scale=value_scale)
-    needs.shape(own, slots, tokens, width // size, key_scale=key_scale, value_scale=value_scale)
-    needs.types((torch.float32,), key_scale=key_scale, value_scale=value_scale)
-    needs.packed(2, key_scale=key_scale, value_scale=value_scale)
-    if key_scale is not None:
-        needs.strides(key_scale, value_scale=value_scale)
-
-
 def _sized(elements: int) -> Callable[..., Tensor]:
     def run(
         products: Three,
@@ -298,8 +222,8 @@ def _sized(elements: int) -> Callable[..., Tensor]:
     return run
 
 
-norm_rope_write = launcher("norm_rope_write", "triton", _fits_write)(_sized(4096))
-norm_rope_write_wide = launcher("norm_rope_write", "triton-wide", _fits_write)(_sized(16384))
+norm_rope_write = launcher("norm_rope_write", "triton", fits_write)(_sized(4096))
+norm_rope_write_wide = launcher("norm_rope_write", "triton-wide", fits_write)(_sized(16384))
 
 
 def _fits_projection(
@@ -312,7 +236,7 @@ def _fits_projection(
     needs.dims(4, x=x)
     needs.dims(6, turn=turn)
     if not needs.reason:
-        _check_turned(needs, (*x.shape[:3], len(query)), norm, turn, 2 * turn.shape[4])
+        check_turned(needs, (*x.shape[:3], len(query)), norm, turn, 2 * turn.shape[4])
     return needs.reason
 
 

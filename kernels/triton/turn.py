@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ..quantise import MOST
 from .launch import FLOATS, Needs, block_rows, launcher, power, warps
-from .numbers import from_e4m3
-from .ring_input import KINDS, keep
+from .numbers import KINDS, from_e4m3
+from .ring_input import keep
 
 ELEMENTS = 4096
 
