@@ -26,8 +26,8 @@ def ring() -> tuple[Tensor, Tensor, Tensor]:
 
 
 def plain(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    swapped = (part.transpose(1, 2) for part in (query, key, value))
-    return functional.scaled_dot_product_attention(*swapped).transpose(1, 2)
+    asked, keys, values = (part.transpose(1, 2) for part in (query, key, value))
+    return functional.scaled_dot_product_attention(asked, keys, values).transpose(1, 2)
 
 
 @pytest.mark.parametrize("turned", [0, 2])

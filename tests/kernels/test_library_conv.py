@@ -27,11 +27,17 @@ def test_it_equals_the_reference_on_a_gpu(summed: bool, dtype: torch.dtype) -> N
     x = torch.randn(2, 16, 9, 10).to(memory_format=torch.channels_last)
     given = [x, torch.randn(24, 16, 3, 3) / 12, torch.randn(24), torch.randn(2, 24, 9, 10)]
     x, weight, bias, residual = (part.to("cuda", dtype) for part in given)
-    call = ((3, 3), False, "relu", residual if summed else None)
+    added = residual if summed else None
     exact = conv2d_reference(
-        x.double(), weight.double(), bias.double(), *call[:3], residual.double() if summed else None
+        x.double(),
+        weight.double(),
+        bias.double(),
+        (3, 3),
+        False,
+        "relu",
+        None if added is None else added.double(),
     )
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        found = conv2d_relu(x, weight, bias, *call)  # type: ignore[arg-type]
+        found = conv2d_relu(x, weight, bias, (3, 3), False, "relu", added)
     error = (found.double() - exact).abs().max() / exact.abs().max()
     assert error < (1e-5 if dtype == torch.float32 else 1e-2)

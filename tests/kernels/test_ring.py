@@ -91,8 +91,8 @@ def test_a_ring_of_codes_is_attended_as_what_they_stand_for(narrow: torch.dtype)
     key, value = (quantise(torch.randn(3, 4, 5, 2, 8), narrow) for _ in range(2))
     valid = torch.tensor([[True, False, True, False], [True, True, True, True]])
     turn = turns(torch.randn(2, 1, 3), torch.float32)
-    plain = [dequantise(*part, torch.float32) for part in (key, value)]
-    wanted = ring_attention(query, *plain, valid, turn, rows)
+    keys, values = (dequantise(*part, torch.float32) for part in (key, value))
+    wanted = ring_attention(query, keys, values, valid, turn, rows)
     scales = (key[1], value[1])
     for attend in (ring_attention, ring_attention_reference):
         found = attend(query, key[0], value[0], valid, turn, rows, False, scales)

@@ -73,7 +73,7 @@ def test_what_does_not_fit_is_named() -> None:
         ("past keeps 5 frames", (x, draw(2, 5, 3, 3, 4), None, None, 0.0)),
     ):
         with pytest.raises(ValueError, match=told):
-            causal_clip(*call)  # type: ignore[arg-type]
+            causal_clip(*call)
     with pytest.raises(ValueError, match="weight has shape .5, 4, 3, 3.; expected .5, 8, 3, 3."):
         memory_conv(x, draw(5, 4, 3, 3), draw(5), draw(2, 1, 3, 3, 5), None)
     with pytest.raises(ValueError, match="past has shape"):

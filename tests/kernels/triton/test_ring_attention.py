@@ -173,9 +173,9 @@ def test_a_stream_past_the_sliding_point(form: Callable[..., Tensor], positions:
     draw = drawer(3, torch.float32)
     for step in range(7):
         view = ring.view(1)
-        chunk = draw(3, rows, 1, tokens, heads, dim)
-        out = ring.attend(0, view, *chunk, None)
-        call = (chunk[0].flatten(1, 2), ring.k[0], ring.v[0], view.valid, view.turn, view.rows)
+        query, key, value = draw(3, rows, 1, tokens, heads, dim)
+        out = ring.attend(0, view, query, key, value, None)
+        call = (query.flatten(1, 2), ring.k[0], ring.v[0], view.valid, view.turn, view.rows)
         seen = form(*call)
         assert_near(seen, exact(call))
         assert_near(seen.view_as(out), out.double())
