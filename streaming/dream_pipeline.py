@@ -222,7 +222,8 @@ class Dreaming:
         if not works:
             return []
         weight = self.autoencoder.basis.weight
-        pictures = [covering(work.frames[::HOLD].to(weight), bank.way.size) for work in works]
+        frames = [work.frames for work in works if work.frames is not None]
+        pictures = [covering(part[::HOLD].to(weight), bank.way.size) for part in frames]
         latents = self.autoencoder.encode(torch.stack(pictures))
         works[0].mark("encode", len(works), None)
         return list(self.model.measured(latents))
