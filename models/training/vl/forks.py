@@ -10,7 +10,7 @@ from ...vl import tiny_words as words
 from ...vl.segments import Words
 from ...vl.spans import find_span
 from ...vl.tiny_dialect import MOST_STAMPS, TinyDialect
-from .asking import Asked, about, described, foreign, plural_of, unique
+from .asking import NUMBERS, Asked, about, described, foreign, plural_of, unique
 from .phrases import COLOR, COUNT_SOME, EXIST, HAPPENED, LAST, WHERE, choose
 from .remembered import (
     Memory,
@@ -35,9 +35,10 @@ USUAL = {("exist", "yes"): 0.3, ("count", "one"): 0.2}
 """Shares of the questions with the most usual answers that are left out where there are several.
 Were they large, an answer would be taken for as rare as it was in the lessons: of three things of
 different colours one in four was said to be there twice."""
-LOST, WHOLE = 0.05, 0.1
-"""Shares of the questions about the present that ask for what was there before and is not now, and
-for all that is there: no other answer makes so much of the picture be read."""
+LOST, WHOLE, TWICE = 0.05, 0.08, 0.12
+"""Shares of the questions about the present that ask for what was there before and is not now, for
+all that is there (no other answer makes so much of the picture be read), and for how many there are
+of what is there twice."""
 KEPT = {
     ("there", True): 0.6,
     ("vanish", False): 0.35,
@@ -125,8 +126,11 @@ def present(rng: Rng, told: Told, turn: int, memory: Memory) -> Fork | None:
     form = rng.random()
     if form < LOST:
         asked = lost(rng, told, turn)
+    elif form < LOST + WHOLE:
+        asked = described(rng, state)
     else:
-        asked = described(rng, state) if form < LOST + WHOLE else about(rng, state)
+        asked = twice(rng, state) if form < LOST + WHOLE + TWICE else None
+        asked = asked or about(rng, state)
     now = told.seconds[turn] + 0.5 + float(rng.uniform(0, 0.5))
     if asked is None or rng.random() < _left_out(asked, state):
         return None
@@ -163,6 +167,21 @@ def lost(rng: Rng, told: Told, turn: int) -> Asked | None:
     if thing.colour not in colours and rng.random() < 0.5:
         plural = f"{thing.colour} things"
     return Asked(choose(rng, COUNT_SOME).format(p=plural), "none", "count")
+
+
+def twice(rng: Rng, state: State) -> Asked | None:
+    """How many there are of a colour or shape that is there more than once, or beside one that is;
+    None where there is no such one, or a count is in doubt."""
+    things = [thing for thing in state.things if thing.shape != SOMETHING]
+    names = [t.shape for t in things] + [t.colour for t in things]
+    if state.doubtful or len(set(names)) == len(names):
+        return None
+    several = [name for name in names if (names.count(name) > 1) == (rng.random() < 0.75)]
+    if not several:
+        return None
+    name = several[int(rng.integers(len(several)))]
+    plural = plural_of(name) if name in SHAPES else f"{name} things"
+    return Asked(choose(rng, COUNT_SOME).format(p=plural), NUMBERS[names.count(name)], "count")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from millrace.models.training.vl.asking import about
-from millrace.models.training.vl.forks import alert, before, lost, past, present, when
+from millrace.models.training.vl.asking import NUMBERS, about
+from millrace.models.training.vl.forks import alert, before, lost, past, present, twice, when
 from millrace.models.training.vl.labels import UNKNOWN
 from millrace.models.training.vl.lesson import draw_lesson, tensors, write_lesson
 from millrace.models.training.vl.meaning import meanings, same
@@ -231,7 +231,29 @@ def test_what_is_lost_was_there_and_is_not_now() -> None:
         assert not any(f" {t.colour} things" in asked.text for t in now if t.colour)
 
 
-def test_one_is_as_frequent_beside_two_in_lessons_as_when_asked() -> None:
+def test_what_is_there_twice_is_counted() -> None:
+    rng = np.random.default_rng(3)
+    found = []
+    for seed in range(12):
+        for turn in timeline(tell(seed, 20.0, taste=Taste(crowded=True))):
+            asked = twice(rng, turn.state)
+            names = [t.shape for t in turn.state.things if t.colour] + [
+                t.colour for t in turn.state.things if t.colour
+            ]
+            if asked is None:
+                continue
+            name = next(
+                n
+                for n in names
+                if f"{n}s" in asked.text or f"{n}es" in asked.text or f" {n} things" in asked.text
+            )
+            assert asked.answer == NUMBERS[names.count(name)]
+            found.append(asked.answer)
+            assert len(set(names)) < len(names) and not turn.state.doubtful
+    assert found.count("two") > len(found) / 2 > 10 and "one" in found
+
+
+def test_one_is_hardly_rarer_beside_two_in_lessons_than_when_asked() -> None:
     # Where it was not, the decoder took one thing of a colour for two of it.
     rng = np.random.default_rng(5)
     learnt: list[bool] = []
@@ -246,7 +268,7 @@ def test_one_is_as_frequent_beside_two_in_lessons_as_when_asked() -> None:
                 counts = [q.answer for q in found if q and q.kind == "count"]
                 into += [answer == "one" for answer in counts if answer in ("one", "two")]
     assert min(len(learnt), len(asked)) > 100
-    assert abs(np.mean(learnt) - np.mean(asked)) < 0.1, (np.mean(learnt), np.mean(asked))
+    assert np.mean(learnt) > 0.6 * np.mean(asked), (np.mean(learnt), np.mean(asked))
 
 
 def test_two_ways_to_say_it_mean_the_same() -> None:
