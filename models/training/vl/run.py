@@ -6,7 +6,7 @@ processes beside.
 
 What is shipped learnt its words in several goes, the rate falling at the end of each: 6666 steps
 before closing stamps were taught what is seen and before one was asked for as often beside two as
-people do, then about 2500 steps more.
+people do, then 1948 steps more; what `forks.twice` asks came after these.
 """
 
 from __future__ import annotations
