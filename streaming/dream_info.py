@@ -54,7 +54,7 @@ CONTROLS = (
         "guidance",
         "Guidance",
         "float",
-        1.0,
+        2.0,
         1.0,
         4.0,
         0.25,

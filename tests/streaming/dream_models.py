@@ -42,7 +42,8 @@ def wished(values: Mapping[str, str | int | float], resets: int = 0) -> Controls
 
 
 def wishes(resets: int = 0, **values: str | int | float) -> Controls:
-    return wished(values, resets)
+    """Guidance is off unless asked for, so that the plain buffer is what is compared with."""
+    return wished({"guidance": 1.0, **values}, resets)
 
 
 def drawn(
