@@ -24,21 +24,21 @@ TEXT, VIDEO = "text-to-video", "video-to-video"
 AT_ONCE, NEW_CHUNKS = "at once", "new pictures"
 
 PRESETS = (
-    Preset("Sunset sea", {"prompt": "waves at sunset"}),
-    Preset("Storm", {"prompt": "stormy sea at night"}),
-    Preset("Clouds", {"prompt": "clouds in a blue sky moving left"}),
-    Preset("Northern lights", {"prompt": "green northern lights"}),
-    Preset("Mountains", {"prompt": "mountains at sunset moving right"}),
-    Preset("Fire", {"prompt": "burning fire"}),
-    Preset("Snow", {"prompt": "falling snow at night"}),
-    Preset("Rain", {"prompt": "rain at night"}),
-    Preset("Under water", {"prompt": "light under water"}),
-    Preset("Waterfall", {"prompt": "waterfall"}),
-    Preset("Fireflies", {"prompt": "fireflies in a dark forest"}),
-    Preset("Stars", {"prompt": "flying through stars"}),
-    Preset("Painted sea", {"prompt": "waves at sunset, oil painting"}),
-    Preset("Drawn hills", {"prompt": "mountains by day, pencil sketch"}),
-    Preset("Neon rain", {"prompt": "rain at night, neon lights"}),
+    Preset("Sunset sea", {"prompt": "waves at sunset"}, image="scene_sunset.jpg"),
+    Preset("Storm", {"prompt": "stormy sea at night"}, image="scene_storm.jpg"),
+    Preset("Clouds", {"prompt": "clouds in a blue sky moving left"}, image="scene_clouds.jpg"),
+    Preset("Northern lights", {"prompt": "green northern lights"}, image="scene_lights.jpg"),
+    Preset("Mountains", {"prompt": "mountains at sunset moving right"}, image="scene_hills.jpg"),
+    Preset("Fire", {"prompt": "burning fire"}, image="scene_fire.jpg"),
+    Preset("Snow", {"prompt": "falling snow at night"}, image="scene_snow.jpg"),
+    Preset("Rain", {"prompt": "rain at night"}, image="scene_rain.jpg"),
+    Preset("Under water", {"prompt": "light under water"}, image="scene_water.jpg"),
+    Preset("Waterfall", {"prompt": "waterfall"}, image="scene_fall.jpg"),
+    Preset("Fireflies", {"prompt": "fireflies in a dark forest"}, image="scene_flies.jpg"),
+    Preset("Stars", {"prompt": "flying through stars"}, image="scene_stars.jpg"),
+    Preset("Painted sea", {"prompt": "waves at sunset, oil painting"}, image="scene_painted.jpg"),
+    Preset("Drawn hills", {"prompt": "mountains by day, pencil sketch"}, image="scene_drawn.jpg"),
+    Preset("Neon rain", {"prompt": "rain at night, neon lights"}, image="scene_neonrain.jpg"),
 )
 
 CONTROLS = (
