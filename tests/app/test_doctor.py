@@ -75,6 +75,7 @@ def test_shipped_models_are_listed_and_verified(
     rows = json.loads(capsys.readouterr().out)
     assert [(row["option"], row["name"]) for row in rows if row["state"] == "shipped"] == [
         ("--model", "tiny"),
+        ("--model", "tiny-dream"),
         ("--model", "passthrough"),
         ("--vlm", "tiny"),
     ]
