@@ -59,28 +59,13 @@ def generate(
     from .weights import settings as weight_settings
 
     pipeline = pipeline or usual_model("image" if image else "text")
+    loaded = weight_settings(pipeline, weights, random_weights, loading, os.environ, for_file=True)
     shown = options.parse_size(size) if size else None
     width, height = (side + side % 2 for side in shown or (256, 256))
-    given = {"prompt": prompt, "steps": steps, "seed": seed}
-    job = command.Job(
-        target=target,
-        image=image,
-        options=Options(
-            pipeline,
-            device,
-            dtype,
-            threads,
-            width,
-            height,
-            max_sessions=1,
-            settings=weight_settings(
-                pipeline, weights, random_weights, loading, os.environ, for_file=True
-            ),
-        ),
-        size=shown,
-        seconds=seconds,
-        fps=fps,
-        controls={name: value for name, value in given.items() if value is not None},
-        texts=options.parse_settings(settings or []),
+    drawer = Options(
+        pipeline, device, dtype, threads, width, height, max_sessions=1, settings=loaded
     )
-    command.run(job, as_json)
+    given = {"prompt": prompt, "steps": steps, "seed": seed}
+    controls = {name: value for name, value in given.items() if value is not None}
+    texts = options.parse_settings(settings or [])
+    command.run(command.Job(target, image, drawer, shown, seconds, fps, controls, texts), as_json)

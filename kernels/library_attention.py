@@ -19,7 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .attention import plain_ring
 from .dispatch import candidate
-from .ring_call import NARROW, Two, misfit
+from .ring_call import NARROW, RingCall, Two, misfit, of_ring
 from .rope import rope
 
 Attend = Callable[..., Tensor]
@@ -37,105 +37,53 @@ def allow_quantised_attention(allowed: bool) -> None:
     _Allowed.quantised = allowed
 
 
-def fits_narrow(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    valid: Tensor,
-    turn: Tensor | None,
-    rows: Tensor | None,
-    full: bool = False,
-    scales: Two | None = None,
-) -> str:
+def fits_narrow(call: RingCall) -> str:
     """What all of these libraries need."""
-    if query.dtype not in NARROW:
-        return f"query is {query.dtype}; this library takes float16 and bfloat16"
-    return _narrow_head(query) or misfit(query, key, value, valid, turn, rows, scales)
+    if call.query.dtype not in NARROW:
+        return f"query is {call.query.dtype}; this library takes float16 and bfloat16"
+    return _narrow_head(call.query) or misfit(call)
 
 
-def fits_full(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    valid: Tensor,
-    turn: Tensor | None,
-    rows: Tensor | None,
-    full: bool = False,
-    scales: Two | None = None,
-) -> str:
+def fits_full(call: RingCall) -> str:
     """A dense kernel over all slots."""
-    if not full:
+    if not call.full:
         return "full is not promised, and a dense kernel sees every slot"
-    return fits_narrow(query, key, value, valid, turn, rows, full, scales)
+    return fits_narrow(call)
 
 
-def fits_plain(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    valid: Tensor,
-    turn: Tensor | None,
-    rows: Tensor | None,
-    full: bool = False,
-    scales: Two | None = None,
-) -> str:
+def fits_plain(call: RingCall) -> str:
     """Keys read where they lie: they must not be turned, nor be codes."""
-    if scales is not None:
+    if call.scales is not None:
         return "scales are given, and this kernel reads values, not codes"
-    if turn is not None:
+    if call.turn is not None:
         return "turn is given, and this kernel reads keys as they lie"
-    return fits_narrow(query, key, value, valid, turn, rows, full, scales)
+    return fits_narrow(call)
 
 
-def fits_plain_full(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    valid: Tensor,
-    turn: Tensor | None,
-    rows: Tensor | None,
-    full: bool = False,
-    scales: Two | None = None,
-) -> str:
+def fits_plain_full(call: RingCall) -> str:
     """Dense, and keys read where they lie."""
-    given = (query, key, value, valid, turn, rows, full, scales)
-    return fits_plain(*given) or fits_full(*given)
+    return fits_plain(call) or fits_full(call)
 
 
-def fits_quantised(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    valid: Tensor,
-    turn: Tensor | None,
-    rows: Tensor | None,
-    full: bool = False,
-    scales: Two | None = None,
-) -> str:
+def fits_quantised(call: RingCall) -> str:
     """Dense, in 8 bits."""
     if not _Allowed.quantised:
         return "it computes in 8 bits, which is off (allow_quantised_attention)"
-    if query.shape[-1] not in (64, 96, 128):
-        return f"query has a head_dim of {query.shape[-1]}; SageAttention takes 64, 96 and 128"
-    return fits_full(query, key, value, valid, turn, rows, full, scales)
+    if call.query.shape[-1] not in (64, 96, 128):
+        return f"query has a head_dim of {call.query.shape[-1]}; SageAttention takes 64, 96 and 128"
+    return fits_full(call)
 
 
-def dense(
-    key: Tensor,
-    value: Tensor,
-    turn: Tensor | None,
-    rows: Tensor | None,
-    scales: Two | None,
-    dtype: torch.dtype,
-) -> Two:
+def dense(call: RingCall) -> Two:
     """All keys, turned, and values of each row, [rows, slots * tokens, heads, head_dim].
 
     Views of the ring where no sink is turned, rows are in order and values are stored; else copies.
     """
-    key, value = plain_ring(key, value, rows, scales, dtype)
-    if turn is not None:
-        turned = turn.shape[1]
-        key = torch.cat((rope(key[:, :turned], turn[:, :, None, None]), key[:, turned:]), 1)
+    key, value = plain_ring(call.key, call.value, call.rows, call.scales, call.query.dtype)
+    if call.turn is not None:
+        turned = call.turn.shape[1]
+        placed = rope(key[:, :turned], call.turn[:, :, None, None])
+        key = torch.cat((placed, key[:, turned:]), 1)
     return key.flatten(1, 2), value.flatten(1, 2)
 
 
@@ -185,17 +133,9 @@ def _narrow_head(query: Tensor) -> str:
 def _backend(backend: SDPBackend) -> Attend:
     """One of PyTorch's kernels over a ring."""
 
-    def run(
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        valid: Tensor,
-        turn: Tensor | None,
-        rows: Tensor | None,
-        full: bool = False,
-        scales: Two | None = None,
-    ) -> Tensor:
-        return _sdpa(backend, query, *dense(key, value, turn, rows, scales, query.dtype))
+    @of_ring
+    def run(call: RingCall) -> Tensor:
+        return _sdpa(backend, call.query, *dense(call))
 
     return run
 
@@ -209,56 +149,33 @@ def _plain_backend(backend: SDPBackend) -> Attend:
     return run
 
 
-def flash_attention_2(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    valid: Tensor,
-    turn: Tensor | None,
-    rows: Tensor | None,
-    full: bool = False,
-    scales: Two | None = None,
-) -> Tensor:
+@of_ring
+def flash_attention_2(call: RingCall) -> Tensor:
     """`flash_attn_with_kvcache`, told which rows of the ring to read."""
     library = import_module("flash_attn")
-    keys, values = dense(key, value, None, None, None, query.dtype)
-    own = None if rows is None else rows.int()
-    return library.flash_attn_with_kvcache(query, keys, values, cache_batch_idx=own)
+    keys, values = call.key.flatten(1, 2), call.value.flatten(1, 2)
+    own = None if call.rows is None else call.rows.int()
+    return library.flash_attn_with_kvcache(call.query, keys, values, cache_batch_idx=own)
 
 
-def flash_attention_3(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    valid: Tensor,
-    turn: Tensor | None,
-    rows: Tensor | None,
-    full: bool = False,
-    scales: Two | None = None,
-) -> Tensor:
+@of_ring
+def flash_attention_3(call: RingCall) -> Tensor:
     """`flash_attn_with_kvcache` of Hopper, the ring's slots as pages; it splits keys by itself."""
     library = import_module("flash_attn_interface")
-    table, seen = pages(valid, rows, key.shape[2])
+    table, seen = pages(call.valid, call.rows, call.key.shape[2])
+    keys, values = call.key.flatten(0, 1), call.value.flatten(0, 1)
     out = library.flash_attn_with_kvcache(
-        query, key.flatten(0, 1), value.flatten(0, 1), cache_seqlens=seen, page_table=table
+        call.query, keys, values, cache_seqlens=seen, page_table=table
     )
     return out[0] if isinstance(out, tuple) else out
 
 
-def sage_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    valid: Tensor,
-    turn: Tensor | None,
-    rows: Tensor | None,
-    full: bool = False,
-    scales: Two | None = None,
-) -> Tensor:
+@of_ring
+def sage_attention(call: RingCall) -> Tensor:
     """SageAttention: scores in int8, sums in fp8 or float16 (arXiv 2411.10958)."""
     library = import_module("sageattention")
-    keys, values = dense(key, value, turn, rows, scales, query.dtype)
-    return library.sageattn(query, keys, values, tensor_layout="NHD", is_causal=False)
+    keys, values = dense(call)
+    return library.sageattn(call.query, keys, values, tensor_layout="NHD", is_causal=False)
 
 
 def _register() -> None:
@@ -267,7 +184,7 @@ def _register() -> None:
         ("sdpa-flash", SDPBackend.FLASH_ATTENTION),
         ("sdpa-cudnn", SDPBackend.CUDNN_ATTENTION),
     ):
-        candidate(*register, name, fits_full, library=True)(_backend(backend))
+        candidate(*register, name, of_ring(fits_full), library=True)(_backend(backend))
         candidate("attention", "cuda", name, fits_dense, library=True)(_plain_backend(backend))
     for package, name, fits, run in (
         ("flash_attn", "flash-attention-2", fits_plain_full, flash_attention_2),
@@ -275,7 +192,7 @@ def _register() -> None:
         ("sageattention", "sage-attention", fits_quantised, sage_attention),
     ):
         if find_spec(package) is not None:
-            candidate(*register, name, fits, library=True)(run)
+            candidate(*register, name, of_ring(fits), library=True)(run)
 
 
 _register()

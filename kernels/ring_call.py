@@ -1,6 +1,10 @@
-"""What a call of `ring_attention` must look like for kernels that do not ask the device."""
+"""A call of `ring_attention`, and what it must look like for kernels that do not ask the device."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,16 +15,35 @@ Two = tuple[Tensor, Tensor]
 NARROW = (torch.float16, torch.bfloat16)
 
 
-def misfit(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    valid: Tensor,
-    turn: Tensor | None,
-    rows: Tensor | None,
-    scales: Two | None = None,
-) -> str:
+Answer = TypeVar("Answer")
+
+
+class RingCall(NamedTuple):
+    """The arguments of `ring_attention`, which says what each is."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    valid: Tensor
+    turn: Tensor | None
+    rows: Tensor | None
+    full: bool = False
+    scales: Two | None = None
+
+
+def of_ring(function: Callable[[RingCall], Answer]) -> Callable[..., Answer]:
+    """The decorated function with the arguments of `ring_attention`, as candidates have them."""
+
+    @wraps(function)
+    def run(*arguments: Any) -> Answer:
+        return function(RingCall(*arguments))
+
+    return run
+
+
+def misfit(call: RingCall) -> str:
     """The argument that is wrong and why, or ""; looks at shapes, types, strides and devices."""
+    query, key, value, valid, turn, rows, _, scales = call
     if query.dim() != 4:
         return f"query is {_shape(query)}, not [rows, queries, heads, head_dim]"
     asked, _, heads, size = query.shape
@@ -40,7 +63,7 @@ def misfit(
         fits = turn.dim() == 4 and len(turn) == asked and turn.shape[3] == 2
         if not fits or turn.shape[1] > slots or turn.shape[2] > size // 2:
             return f"turn is {_shape(turn)}, not [{asked}, <= {slots}, <= {size // 2}, 2]"
-    return _scales(key, value, scales) or _kinds(query, key, value, valid, turn, rows, scales)
+    return _scales(key, value, scales) or _kinds(call)
 
 
 def _scales(key: Tensor, value: Tensor, scales: Two | None) -> str:
@@ -58,16 +81,9 @@ def _scales(key: Tensor, value: Tensor, scales: Two | None) -> str:
     return ""
 
 
-def _kinds(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    valid: Tensor,
-    turn: Tensor | None,
-    rows: Tensor | None,
-    scales: Two | None,
-) -> str:
+def _kinds(call: RingCall) -> str:
     """Data types, devices and innermost strides."""
+    query, key, value, valid, turn, rows, _, scales = call
     for name, given in (("key", key), ("value", value)):
         if scales is None and given.dtype != query.dtype:
             return f"{name} is {given.dtype}, the query {query.dtype}"

@@ -17,7 +17,7 @@ import torch
 import triton
 from torch import Tensor
 
-from ..ring_call import Two, misfit
+from ..ring_call import RingCall, misfit, of_ring
 from .launch import FLOATS, Needs, launcher, power
 from .ring_kernels import merge_kernel, split_kernel, tiles_kernel
 
@@ -73,17 +73,10 @@ class Launch:
         return self.tensors[-1]
 
 
-def fits(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    valid: Tensor,
-    turn: Tensor | None,
-    rows: Tensor | None,
-    full: bool = False,
-    scales: Two | None = None,
-) -> str:
+@of_ring
+def fits(call: RingCall) -> str:
     """ "" or which argument the kernels cannot take, and why."""
+    query, key, value, valid, turn, rows, _, scales = call
     needs = Needs(query=query, key=key, value=value, valid=valid, turn=turn, rows=rows)
     if scales is not None:
         needs.packed(1, key_scale=scales[0], value_scale=scales[1])
@@ -92,19 +85,12 @@ def fits(
     needs.that(
         query.shape[-1] <= 256, f"query has a head_dim of {query.shape[-1]}; 256 is the most"
     )
-    return needs.reason or misfit(query, key, value, valid, turn, rows, scales)
+    return needs.reason or misfit(call)
 
 
-def prepare(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    valid: Tensor,
-    turn: Tensor | None,
-    rows: Tensor | None,
-    scales: Two | None = None,
-) -> Launch:
+def prepare(call: RingCall) -> Launch:
     """A call that fits, in the kernels' form, with room for its output."""
+    query, key, value, valid, turn, rows, _, scales = call
     asked, queries, heads, size = query.shape
     slots, tokens = key.shape[1:3]
     blocks = blocks_for(queries, tokens, size, query.dtype)
@@ -142,40 +128,25 @@ def prepare(
 
 
 @launcher("ring_attention", "triton-tiles", fits)
-def ring_attention_tiles(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    valid: Tensor,
-    turn: Tensor | None,
-    rows: Tensor | None,
-    full: bool = False,
-    scales: Two | None = None,
-) -> Tensor:
+@of_ring
+def ring_attention_tiles(call: RingCall) -> Tensor:
     """`ring_attention`, each block of queries in a program of its own."""
-    call = prepare(query, key, value, valid, turn, rows, scales)
-    if query.numel():
-        tiles_kernel[call.tiles](*call.tensors, **call.sizes, **call.constants, **call.options)
-    return call.out
+    launch = prepare(call)
+    if call.query.numel():
+        sizes = {**launch.sizes, **launch.constants, **launch.options}
+        tiles_kernel[launch.tiles](*launch.tensors, **sizes)
+    return launch.out
 
 
 @launcher("ring_attention", "triton-split", fits)
-def ring_attention_split(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    valid: Tensor,
-    turn: Tensor | None,
-    rows: Tensor | None,
-    full: bool = False,
-    scales: Two | None = None,
-) -> Tensor:
+@of_ring
+def ring_attention_split(call: RingCall) -> Tensor:
     """`ring_attention`, the keys dealt out evenly over the processors of the device."""
-    call = prepare(query, key, value, valid, turn, rows, scales)
-    if query.numel():
-        count = programs(query.device, query.shape[-1])
-        launch_split(call, count, room_for_parts(call, count))
-    return call.out
+    launch = prepare(call)
+    if call.query.numel():
+        count = programs(call.query.device, call.query.shape[-1])
+        launch_split(launch, count, room_for_parts(launch, count))
+    return launch.out
 
 
 def room_for_parts(call: Launch, programs: int) -> Tensor:

@@ -17,6 +17,7 @@ from millrace.kernels.library_attention import (
     fits_quantised,
     pages,
 )
+from millrace.kernels.ring_call import RingCall
 from torch import Tensor
 
 
@@ -35,15 +36,15 @@ def test_a_full_ring_seen_densely(turned: int) -> None:
     query, key, value = ring()
     rows, valid = torch.tensor([3, 1]), torch.ones(2, 3, dtype=torch.bool)
     turn = turns(torch.randn(2, turned, 10), torch.float32) if turned else None
-    out = plain(query, *dense(key, value, turn, rows, None, query.dtype))
-    torch.testing.assert_close(out, ring_attention_reference(query, key, value, valid, turn, rows))
+    call = RingCall(query, key, value, valid, turn, rows)
+    torch.testing.assert_close(plain(query, *dense(call)), ring_attention_reference(*call))
 
 
 def test_a_full_ring_in_order_is_not_copied() -> None:
-    _, key, value = ring()
-    for given, seen in zip(
-        (key, value), dense(key, value, None, None, None, key.dtype), strict=True
-    ):
+    query, key, value = ring()
+    query, valid = query.repeat(2, 1, 1, 1), torch.ones(4, 3, dtype=torch.bool)
+    dealt = dense(RingCall(query, key, value, valid, None, None))
+    for given, seen in zip((key, value), dealt, strict=True):
         assert seen.data_ptr() == given.data_ptr() and seen.shape == (4, 15, 2, 64)
 
 
@@ -67,12 +68,12 @@ def test_each_says_what_it_cannot_take() -> None:
     query, key, value = (part.bfloat16() for part in ring())
     query, valid = query.repeat(2, 1, 1, 1), torch.ones(4, 3, dtype=torch.bool)
     call = (query, key, value, valid, None, None)
-    assert "full is not promised" in fits_full(*call)
-    assert fits_full(*call, True) == ""
-    assert "query is torch.float32" in fits_plain(query.float(), *call[1:])
-    assert "head_dim of 60" in fits_plain(query[..., :60], *call[1:])
-    assert "turn is given" in fits_plain(*call[:4], torch.zeros(4, 1, 10, 2), None)
-    assert fits_plain(*call) == ""
+    assert "full is not promised" in fits_full(RingCall(*call))
+    assert fits_full(RingCall(*call, True)) == ""
+    assert "query is torch.float32" in fits_plain(RingCall(query.float(), *call[1:]))
+    assert "head_dim of 60" in fits_plain(RingCall(query[..., :60], *call[1:]))
+    assert "turn is given" in fits_plain(RingCall(*call[:4], torch.zeros(4, 1, 10, 2), None))
+    assert fits_plain(RingCall(*call)) == ""
 
 
 def test_plain_attention_says_what_it_cannot_take() -> None:
@@ -94,11 +95,11 @@ def test_eight_bits_must_be_allowed() -> None:
         None,
         None,
     )
-    assert "is off" in fits_quantised(*call, True)
+    assert "is off" in fits_quantised(RingCall(*call, True))
     allow_quantised_attention(True)
     try:
-        assert fits_quantised(*call, True) == ""
-        assert "full is not promised" in fits_quantised(*call)
+        assert fits_quantised(RingCall(*call, True)) == ""
+        assert "full is not promised" in fits_quantised(RingCall(*call))
     finally:
         allow_quantised_attention(False)
 

@@ -61,7 +61,8 @@ def test_an_option_that_a_built_in_pipeline_does_not_read_is_refused(
 
 
 def test_a_pipeline_of_somebody_else_reads_what_it_likes() -> None:
-    build_pipeline("fakes:FakePipeline", PipelineContext(options={"lroa": 1}))
+    built = build_pipeline("fakes:FakePipeline", PipelineContext(options={"lroa": 1}))
+    assert type(built).__name__ == "FakePipeline"
 
 
 @pytest.mark.parametrize(

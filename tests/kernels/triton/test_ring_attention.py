@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from millrace.kernels import turns
 from millrace.kernels.attention import ring_attention_reference
 from millrace.kernels.quantise import dequantise, quantise
+from millrace.kernels.ring_call import RingCall
 from millrace.kernels.split import plan
 from millrace.kernels.triton.ring_attention import (
     launch_split,
@@ -93,7 +94,7 @@ def test_forms_equal_the_reference(
 def test_any_number_of_programs_gives_the_same(programs: int, queries: int, seed: int) -> None:
     """More programs than work, and fewer than tiles, included."""
     call = ring_call(torch.float32, 2, queries, 3, 18, 1, turned=1, own=True, seed=seed)
-    launch = prepare(*call)
+    launch = prepare(RingCall(*call))
     launch_split(launch, programs, room_for_parts(launch, programs))
     assert_near(launch.out, exact(call))
 
@@ -103,7 +104,7 @@ def test_programs_do_what_the_plan_says(programs: int) -> None:
     """Each leaves a part just where the plan has it leave one, rows of different ages included."""
     call = ring_call(torch.float32, 3, 20, 3, 18, 1)
     call[3].copy_(torch.tensor([[1, 0, 1], [0, 0, 1], [1, 1, 1]]) > 0)
-    launch = prepare(*call)
+    launch = prepare(RingCall(*call))
     parts = room_for_parts(launch, programs).fill_(-1.0)
     launch_split(launch, programs, parts)
     lines = launch.constants["QUERIES"]
