@@ -81,26 +81,30 @@ class Rate:
 
     def __init__(self, seconds: float = RATE_S, limit: int = 4096) -> None:
         self._seconds = seconds
-        self._times: deque[float] = deque(maxlen=limit)
+        self._moments: deque[tuple[float, int]] = deque(maxlen=limit)
         self.total = 0
 
     def add(self, now: float) -> None:
-        self._times.append(now)
+        """Pictures of one chunk leave at one moment; a rate has to see them as one burst."""
+        count = 1
+        if self._moments and self._moments[-1][0] == now:
+            count += self._moments.pop()[1]
+        self._moments.append((now, count))
         self.total += 1
 
     def per_second(self, now: float) -> float:
-        """Intervals between the events in the window over the time that they span, so that the
-        rate is right from the second event on; 0 when fewer than two are recent."""
-        while self._times and self._times[0] < now - self._seconds:
-            self._times.popleft()
-        if len(self._times) < 2 or now <= self._times[0]:
+        """Events after the first moment in the window over the time since it, so that the rate is
+        right from the second moment on; 0 when fewer than two are recent."""
+        moments = self._moments
+        while moments and moments[0][0] < now - self._seconds:
+            moments.popleft()
+        if len(moments) < 2:
             return 0.0
         # The time since the last event counts once it is longer than an interval: a stopped stream
         # fades out instead of freezing at its last rate.
-        span = self._times[-1] - self._times[0]
-        interval = span / (len(self._times) - 1)
-        idle = max(0.0, now - self._times[-1] - interval)
-        return (len(self._times) - 1) / (span + idle) if span + idle > 0 else 0.0
+        span = moments[-1][0] - moments[0][0]
+        idle = max(0.0, now - moments[-1][0] - span / (len(moments) - 1))
+        return sum(count for _, count in list(moments)[1:]) / (span + idle)
 
 
 class SessionTelemetry:

@@ -48,6 +48,17 @@ def test_a_rate_is_right_from_the_second_event_and_fades_when_they_stop(fps: flo
     assert rate.total == int(fps * 4)
 
 
+@pytest.mark.parametrize("burst", [1, 4, 12])
+def test_pictures_that_leave_at_once_do_not_raise_the_rate(burst: int) -> None:
+    """Chunks of a slow model, one each half second: between two of them lie all of one."""
+    rate = Rate(2.0)
+    for chunk in range(8):
+        for _ in range(burst):
+            rate.add(0.5 * chunk)
+        assert rate.per_second(0.5 * chunk) == pytest.approx(2.0 * burst if chunk else 0.0)
+    assert rate.total == 8 * burst
+
+
 def test_a_snapshot_is_plain_data_even_before_anything_happened() -> None:
     telemetry = SessionTelemetry()
     empty = json.loads(json.dumps(telemetry.snapshot(0.0, 1 / 30, 0), allow_nan=False))
