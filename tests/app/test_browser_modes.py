@@ -3,6 +3,7 @@ and what the running model cannot do is greyed with the reason."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from io import BytesIO
@@ -166,12 +167,15 @@ def test_of_a_model_for_words_alone_no_camera_is_asked_for(browser: Any) -> None
 def test_captions_tell_of_what_is_drawn_where_nothing_is_filmed(browser: Any) -> None:
     of = "fetch(`/api/v1/sessions/${millrace.captions.session}/captions`).then((answer) => "
     of += "answer.json()).then((told) => told.of === '%s')"
+    anew = "millrace.captions.session !== %s"  # the session before is gone, and asked of a 404
     desk = CaptionDesk(FakeCaptionHost())
     with serving(Dreaming("video", "text"), captions=desk) as site:
         with closing(Viewer(browser, site)) as viewer:
             viewer.open()
             for kind, told in (("blank", "styled"), ("pattern", "source")):
+                before = json.dumps(viewer.ask("millrace.captions.session"))
                 viewer.ask(f"millrace.start('{kind}')")
+                viewer.shows(anew % before)
                 viewer.shows("document.querySelector('.mr-under').dataset.told === 'live'")
                 viewer.shows(of % told)
                 pressed = "document.querySelector('[data-of=%s]').getAttribute('aria-pressed')"
