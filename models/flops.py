@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import prod
 
 from .specs import ConvStemSpec, DiTSpec
 
@@ -103,8 +104,43 @@ def dit_pass(
         ValueError: the size is no multiple of the patch.
     """
     past = spec.ring.sinks + spec.ring.window if past is None else past
-    tokens, cells = spec.tokens(*latent), latent[0] * latent[1]
-    chunk, frame_rows = rows * frames * tokens, rows * frames
+    tokens = spec.tokens(*latent)
+    keys = (past + frames) * tokens
+    remembered = keys + frames * tokens + spec.text_len
+    return _pass(spec, latent, frames, each, rows, keys, remembered)
+
+
+def buffer_pass(
+    spec: DiTSpec, latent: tuple[int, int], frames: int, each: int, *, rows: int = 1
+) -> Cost:
+    """One pass of a `CausalDiT` over moving buffers of so many latent frames, their prompts being
+    read already. Nothing is remembered but the keys and values of a prompt for each frame.
+
+    Args: see `dit_pass`; `rows` counts those of guidance as well.
+
+    Raises:
+        ValueError: the size is no multiple of the patch.
+    """
+    whole = (frames, latent[0] // spec.patch[1], latent[1] // spec.patch[2])
+    keys = frames * spec.tokens(*latent)
+    if spec.windows is not None:
+        keys = prod(map(min, whole, spec.windows))
+    return _pass(spec, latent, frames, each, rows, keys, frames * spec.text_len)
+
+
+def _pass(
+    spec: DiTSpec,
+    latent: tuple[int, int],
+    frames: int,
+    each: int,
+    rows: int,
+    keys: int,
+    remembered: int,
+) -> Cost:
+    """A pass whose tokens look at `keys` tokens each, and for which the keys and values of so many
+    tokens of a row are read or written in every layer."""
+    cells = latent[0] * latent[1]
+    chunk, frame_rows = rows * frames * spec.tokens(*latent), rows * frames
     channels = spec.in_channels + spec.cond_channels
     tally, dim = Tally(), spec.dim
     if spec.stem is not None:
@@ -112,12 +148,10 @@ def dit_pass(
     _ends(tally, spec, chunk, frame_rows)
     for _ in range(spec.layers):
         _block(tally, spec, chunk)
-    keys = (past + frames) * tokens
     tally.add("attention", 4 * chunk * keys * dim * spec.layers)
     tally.add("prompt", 4 * chunk * spec.text_len * dim * spec.layers)
-    remembered = 2 * spec.layers * rows * dim * (keys + frames * tokens + spec.text_len)
     passing = frame_rows * cells * (channels + spec.out_channels)
-    return tally.cost(each, remembered, passing)
+    return tally.cost(each, 2 * spec.layers * rows * dim * remembered, passing)
 
 
 def _ends(tally: Tally, spec: DiTSpec, chunk: int, frames: int) -> None:
@@ -151,7 +185,7 @@ def _stem(
 ) -> None:
     """Convolutions before and after the transformer; the last of them has weights of the prompt."""
     width, positions = stem.width, frames * cells
-    tally.layer("convolutions", 9 * channels, width, positions)
+    tally.layer("convolutions", 9 * (channels + 2 * stem.place), width, positions)
     for _ in range(stem.stem_blocks + stem.head_blocks):
         tally.layer("convolutions", 9 * width, width, positions)
         tally.layer("convolutions", spec.dim, 2 * width, frames)

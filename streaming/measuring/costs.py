@@ -9,7 +9,7 @@ from functools import cache
 import torch
 
 from ...models.autoencoder import PatchAutoencoder
-from ...models.flops import Cost, dit_pass
+from ...models.flops import Cost, buffer_pass, dit_pass
 from ...models.flops_coders import (
     Size,
     patch_decode,
@@ -19,11 +19,14 @@ from ...models.flops_coders import (
     wan_decode,
     wan_encode,
 )
+from ...models.scene import CHUNK, PICTURES
 from ...models.sd.flops import coding, unet_pass
 from ...models.taehv import TAEHV
 from ...models.video_autoencoder import Pair
 from ...models.wan_vae import WanVAE
 from ..diffusion import VideoDiffusion
+from ..dream_info import drawn_size
+from ..dream_pipeline import Dreaming
 from ..pipeline import Pipeline
 from ..sd import UNetStylizer
 from .launches import Launch
@@ -65,6 +68,8 @@ def costs_of(pipeline: Pipeline, size: Size, dtype: torch.dtype) -> StageCosts:
         return _video(pipeline, size, dtype.itemsize)
     if isinstance(pipeline, UNetStylizer):
         return _unet(pipeline, size, dtype.itemsize)
+    if isinstance(pipeline, Dreaming):
+        return _buffer(pipeline, size, dtype.itemsize)
     raise NotCounted(f"what {pipeline.info.name} computes is not counted")
 
 
@@ -83,6 +88,19 @@ def _video(pipeline: VideoDiffusion, size: Size, each: int) -> StageCosts:
         return dit_pass(spec, (latent[0], latent[1]), frames, each, rows=rows, past=past)
 
     return StageCosts(*ends, one_pass)
+
+
+def _buffer(pipeline: Dreaming, size: Size, each: int) -> StageCosts:
+    """Of the text-to-video model; a look after the comma is not counted."""
+    spec, coder, drawn = pipeline.model.spec, pipeline.autoencoder.spec, drawn_size(size)
+    latent = (drawn[0] // 8, drawn[1] // 8)
+
+    @cache
+    def one_pass(rows: int, window: int | None) -> Cost:
+        return buffer_pass(spec, latent, PICTURES, each, rows=rows)
+
+    given = (coder, drawn, CHUNK, each)
+    return StageCosts(patch_encode(*given), patch_decode(*given), one_pass)
 
 
 def _ends(coder: object, size: Size, frames: int, each: int) -> tuple[Cost, Cost] | None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from millrace.models.autoencoder import PatchAutoencoder
 from millrace.models.dit import CausalDiT
-from millrace.models.flops import Cost, dit_pass
+from millrace.models.flops import Cost, buffer_pass, dit_pass
 from millrace.models.flops_coders import (
     patch_decode,
     patch_encode,
@@ -19,6 +19,7 @@ from millrace.models.flops_coders import (
     wan_decode,
     wan_encode,
 )
+from millrace.models.scene import PICTURES, TINY_SCENE
 from millrace.models.specs import (
     TAEHV_WAN21,
     TINY,
@@ -79,6 +80,23 @@ def test_a_pass_costs_what_torch_counts(spec: DiTSpec, rows: int, frames: int) -
     # The last layer of a stem has weights of the prompt: it is counted with them.
     given = 0 if spec.stem is None else 4 * spec.out_channels * (spec.stem.width + 1)
     assert cost.weights == weights + given
+
+
+@pytest.mark.parametrize("latent", [(8, 8), (16, 24)], ids=["one window", "many"])
+@pytest.mark.parametrize("guided", [1, 2])
+def test_a_pass_of_a_moving_buffer_costs_what_torch_counts(
+    latent: tuple[int, int], guided: int
+) -> None:
+    spec = replace(TINY_SCENE, dim=48, ffn_dim=80, layers=3)
+    with META:
+        dit = CausalDiT(spec).eval().requires_grad_(False)
+    rows = 2 * guided
+    words = torch.empty(rows * PICTURES, spec.text_len, spec.text_dim, device=META)
+    prompt = dit.read(words)  # one for each frame: it may change from chunk to chunk
+    x = torch.empty(rows, PICTURES, spec.in_channels, *latent, device=META)
+    t = torch.zeros(rows, PICTURES, device=META)
+    flops = counted(lambda: dit.forward_buffer(x, t, prompt))
+    assert buffer_pass(spec, latent, PICTURES, 4, rows=rows).flops == flops
 
 
 def test_memory_of_a_pass_is_the_ring_read_once_and_the_chunk_written() -> None:

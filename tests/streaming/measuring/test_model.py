@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from millrace.models.flops import dit_pass
+from millrace.models.flops import buffer_pass, dit_pass
+from millrace.models.scene import PICTURES
 from millrace.streaming.assemble import assemble_around
 from millrace.streaming.clock import ManualClock, SystemClock
 from millrace.streaming.config import EngineConfig
+from millrace.streaming.dream_pipeline import Dreaming
 from millrace.streaming.frames import i420_shape
 from millrace.streaming.measuring.ceiling import Ceiling
 from millrace.streaming.measuring.contender import Source, chunks_to_fill
@@ -23,6 +25,7 @@ from millrace.streaming.passthrough import Passthrough
 from millrace.streaming.pipeline import Pipeline, PipelineContext
 from millrace.streaming.tiny import build as build_tiny
 
+from ..dream_models import small_parts
 from ..wan_models import DIT, SIDE, SIZES, model, pipeline
 
 CPU = torch.device("cpu")
@@ -95,6 +98,17 @@ def test_costs_of_a_launch_are_those_of_its_stages() -> None:
     assert costs.one_pass(1, 99).flops == one.flops, "there is no more past than the ring holds"
     small = costs_of(pipeline(model("taehv"), streams=1), (SIDE, SIDE), torch.bfloat16)
     assert small.encode.flops < costs.encode.flops and small.decode == costs.decode
+
+
+def test_costs_of_pictures_from_words_are_those_of_the_buffer() -> None:
+    scene, autoencoder = small_parts()
+    made = Dreaming(scene, autoencoder, streams=1, steps=1)
+    (run,) = measured(made, (None,), 128)["runs"]
+    cost = run["stages_cost"]
+    buffer = buffer_pass(scene.spec, (16, 16), PICTURES, 4, rows=2)  # guidance takes twice as much
+    assert cost["pass"]["flops"] == buffer.flops
+    # From words alone nothing is encoded; the buffer steps once for each chunk that leaves.
+    assert run["flops_per_chunk"] == buffer.flops + cost["decode"]["flops"]
 
 
 def test_what_nobody_counted_is_said() -> None:
