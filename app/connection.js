@@ -222,19 +222,22 @@ export class Connection extends EventTarget {
   #drop() {
     this.#timers.forEach(clearTimeout);
     this.#timers.clear();
-    this.#free();
-    this.#pc?.close();
+    const pc = this.#pc;
+    // The server ends the session of a connection that closes, and would not know it any more.
+    this.#free().finally(() => pc?.close());
     this.#pc = this.#channel = this.#soundSender = null;
   }
 
-  #free() {
-    if (this.session) this.#delete(this.session);
+  async #free() {
+    const id = this.session;
     this.session = null;
+    if (id) await this.#delete(id);
   }
 
   // `keepalive` lets the request outlive the page, so that a closed tab frees its place at once.
   #delete(id) {
-    fetch(`/api/v1/sessions/${id}`, { method: 'DELETE', keepalive: true }).catch(() => {});
+    const told = fetch(`/api/v1/sessions/${id}`, { method: 'DELETE', keepalive: true });
+    return told.catch(() => {});
   }
 
   #set(state, message) {

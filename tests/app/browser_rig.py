@@ -176,7 +176,7 @@ class Viewer:
 
     def _on_console(self, message: Any) -> None:
         if message.type == "error":
-            self.problems.append(message.text)
+            self.problems.append(f"{message.text} {message.location['url']}")
 
     def _on_request(self, request: Any) -> None:
         if not request.url.startswith((self._home, "data:", "blob:")):

@@ -66,6 +66,7 @@ class FakeCaptions:
         self.asked: list[tuple[str, float | None]] = []
         self.watched: dict[int, str] = {}
         self.closed = threading.Event()
+        self._asking = threading.Condition()
         self._host = host
         self._cues: list[Cue] = []
         self._numbers = itertools.count(1)
@@ -106,10 +107,18 @@ class FakeCaptions:
         if self._host.busy:
             raise CaptionRefused("too many questions are being answered; wait for one of them")
         number = next(self._numbers)
-        self.asked.append((question, at))
+        with self._asking:
+            self.asked.append((question, at))
+            self._asking.notify_all()
         if self._host.answer is not None:
             self.reply(number, self._host.answer)
         return number
+
+    def wait_asked(self, count: int) -> list[tuple[str, float | None]]:
+        """All that was asked, once it is so many; a page shows a question before it sends it."""
+        with self._asking:
+            assert self._asking.wait_for(lambda: len(self.asked) >= count, 45)
+            return list(self.asked)
 
     def reply(self, number: int, words: str) -> None:
         for word in words.split():

@@ -130,7 +130,7 @@ def test_a_question_is_answered_and_its_time_shows_the_picture(
     box.fill("What is <b>there</b>?")
     box.press("Enter")
     viewer.shows("document.querySelector('.mr-answer[data-open]')")
-    assert session.asked == [("What is <b>there</b>?", None)]
+    assert session.wait_asked(1) == [("What is <b>there</b>?", None)]
     session.reply(1, "a red circle")
     viewer.shows("document.querySelector('.mr-span')")
     assert viewer.page.locator(".mr-question").inner_text() == "What is <b>there</b>?"
@@ -153,7 +153,7 @@ def test_a_question_is_answered_and_its_time_shows_the_picture(
     assert "no longer stored" in lines(viewer)[-1]
     chips.first.click()
     viewer.shows("document.querySelectorAll('.mr-turn').length === 2")
-    assert session.asked[-1] == ("What is there?", None)
+    assert session.wait_asked(2)[-1] == ("What is there?", None)
     viewer.page.get_by_role("button", name="Stop").click()
     viewer.shows("document.querySelector('.mr-turn:last-child .mr-answer[data-bad]')")
     assert box.is_disabled()
@@ -166,6 +166,7 @@ def test_tell_me_when(viewer: Viewer, host: FakeCaptionHost) -> None:
     box.fill("Tell me when there is a red circle!")
     box.press("Enter")
     viewer.shows("document.querySelector('.mr-answer')?.textContent.startsWith('You are told')")
+    viewer.shows("document.querySelectorAll('.mr-alert').length === 1")
     assert list(session.watched.values()) == ["there is a red circle"]
     tab = viewer.page.get_by_role("tab", name="Tell me when")
     viewer.page.get_by_role("tab", name="Ask").focus()
@@ -272,7 +273,7 @@ def test_a_recording_comes_with_its_captions(viewer: Viewer, host: FakeCaptionHo
     session.say("within the recording", now, id=2)
     viewer.shows("millrace.recorder.size > 0 && document.querySelectorAll('.mr-cue').length === 2")
     viewer.page.get_by_role("button", name="Record").click()
-    for _ in range(2 - len(files)):
+    while len(files) < 2:
         viewer.page.wait_for_event("download")
     video, track = sorted(files, key=lambda file: file.suggested_filename.endswith(".vtt"))
     assert track.suggested_filename == Path(video.suggested_filename).stem + ".vtt"
