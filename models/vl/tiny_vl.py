@@ -14,12 +14,13 @@ WEIGHTS = "tiny_vl.safetensors"
 TITLE = "Millrace tiny: captions and answers on a CPU"
 LIMITS = (
     "It tells the colours and shapes of simple things, how they move and what happens to them: on "
-    "held-out streams it is right about these 9 times in 10 or more, and finds about 8 or 9 in 10 "
-    "of the events that it is told to wait for.",
-    "Asked about some seconds ago it is right about 9 times in 10; what was never read, or is long "
+    "held-out streams it is right about these 9 times in 10 or more, and finds about 9 in 10 of "
+    "the events that it is told to wait for.",
+    "Asked about some seconds ago it is right 8 or 9 times in 10; what was never read, or is long "
     "gone, it does not remember.",
-    "It miscounts one time in six to ten, mostly what is there twice; it gets a whole description "
-    "right six to eight times in ten, and where things are seven to eight times in ten.",
+    "It miscounts one time in eight to sixteen, mostly small things and what is in the dark; it "
+    "gets a whole description right seven or eight times in ten, and where things are nine times "
+    "in ten.",
     "Of photographs and real scenes it tells little: that it is a photograph, whether it is dark, "
     "that the camera moves. It names no people, objects or texts.",
 )

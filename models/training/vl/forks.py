@@ -35,7 +35,7 @@ USUAL = {("exist", "yes"): 0.3, ("count", "one"): 0.2}
 """Shares of the questions with the most usual answers that are left out where there are several.
 Were they large, an answer would be taken for as rare as it was in the lessons: of three things of
 different colours one in four was said to be there twice."""
-LOST, WHOLE, TWICE = 0.05, 0.08, 0.12
+LOST, WHOLE, TWICE = 0.05, 0.08, 0.06
 """Shares of the questions about the present that ask for what was there before and is not now, for
 all that is there (no other answer makes so much of the picture be read), and for how many there are
 of what is there twice."""

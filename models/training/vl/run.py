@@ -6,7 +6,8 @@ processes beside.
 
 What is shipped learnt its words in several goes, the rate falling at the end of each: 6666 steps
 before closing stamps were taught what is seen and before one was asked for as often beside two as
-people do, then 1948 steps more; what `forks.twice` asks came after these.
+people do, then 2433 steps more, then 3013 that asked for what is there twice in 18 of 100 questions
+about the present, and 753 that do in 6 of 100 (`forks.TWICE`), as is so now.
 """
 
 from __future__ import annotations
