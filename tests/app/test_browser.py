@@ -95,7 +95,7 @@ def test_stop_and_start_again(viewer: Viewer, site: Site) -> None:
     first = site.host.last
     assert first is not None
     viewer.page.get_by_role("button", name="Stop").click()
-    assert first.freed.wait(10)
+    assert first.freed.wait(45)
     viewer.shows("millrace.stage.element.dataset.state === 'idle'")
     viewer.ask("rig.seen.length = 0")
     viewer.ask("millrace.use(rig.source())")
@@ -108,7 +108,7 @@ def test_closing_the_tab_frees_the_session(browser: Any, site: Site) -> None:
     session = site.host.last
     assert session is not None and not session.freed.is_set()
     viewer.page.close()
-    assert session.freed.wait(10)
+    assert session.freed.wait(45)
     viewer.close()
 
 
@@ -136,11 +136,17 @@ def test_a_killed_worker_is_told_of_and_survived(viewer: Viewer, site: Site) -> 
         "window.told = []; millrace.connection.addEventListener('message', ({ detail }) => {"
         " if (detail.type === 'event') told.push([detail.event, performance.now()]); })"
     )
+    # A spare worker may be there before the page is looked at, so all that it shows is kept.
+    viewer.ask(
+        "window.shown = new Set(); new MutationObserver(() => shown.add("
+        "`${millrace.stage.element.dataset.state}:"
+        " ${document.querySelector('.mr-notice').textContent}`)).observe(document.body,"
+        " { subtree: true, attributes: true, childList: true, characterData: true })"
+    )
     pid = site.host.host.exchange.worker.pid
     count = viewer.ask("rig.count")
     os.kill(pid, signal.SIGKILL)
-    viewer.shows("millrace.stage.element.dataset.state === 'interrupted'")
-    assert "started again" in viewer.page.inner_text(".mr-notice")
+    viewer.shows("[...shown].some((one) => /^interrupted: .*started again/s.test(one))")
     viewer.until(f"rig.seen.at(-1).number > {count} + 15")
     viewer.shows("millrace.stage.element.dataset.state === 'live'")
     assert viewer.ask("millrace.connection.session") == session

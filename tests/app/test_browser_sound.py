@@ -86,7 +86,9 @@ def test_the_patterns_beeps_are_recorded_with_its_flashes(viewer: Viewer) -> Non
         sent = viewer.ask("millrace.panel.stats.sound.sent")
         path = recording(viewer, f"millrace.panel.stats.sound.sent > {sent} + 350")
         seen, heard = flashes(path), beeps(path)
-        assert len(seen) >= 3 and len(heard) >= 3
+        if min(len(seen), len(heard)) < 3:
+            found.append(float("inf"))
+            continue
         apart = [min((abs(flash - beep), beep - flash) for beep in heard)[1] for flash in seen]
         found.append(float(np.round(median(apart), 3)))
         if abs(found[-1]) < 0.12:
