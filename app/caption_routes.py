@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..streaming.captions import track
 from ..streaming.captions.host import CaptionRefused
-from ..streaming.captions.session import MAX_CONDITION, MAX_QUESTION, MAX_WISH
+from ..streaming.captions.limits import MAX_CONDITION, MAX_QUESTION, MAX_WISH
 from . import channel
 from .caption_desk import TooOften
 from .replies import Reply, events

@@ -134,7 +134,8 @@ Asr = Annotated[
     Path | None,
     option(
         "asr",
-        "Folder of a streaming speech model (sherpa-onnx): what is said joins the captions.",
+        "Folder of a streaming speech model (sherpa-onnx): what is said joins the captions. "
+        "Its look-ahead is the one that it was exported with.",
         "--asr",
         metavar="PATH",
     ),

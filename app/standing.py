@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..streaming.captions.host import CaptionRefused, CaptionSession
-from ..streaming.captions.session import MAX_CONDITION, MAX_WISH
+from ..streaming.captions.limits import MAX_CONDITION, MAX_WISH
 from .answers import Send
 
 

@@ -16,13 +16,8 @@ from tqdm import tqdm
 
 from ..assets import AssetError
 from ..streaming.assemble import quiet_threads
-from ..streaming.captions import track
-from ..streaming.captions.host import (
-    CaptionConfig,
-    CaptionOptions,
-    CaptionRefused,
-    Said,
-)
+from ..streaming.captions import limits, track
+from ..streaming.captions.host import CaptionConfig, CaptionOptions, CaptionRefused, Said
 from ..streaming.captions.looks import LookSpec
 from ..streaming.captions.track import Cue
 from ..streaming.clock import SystemClock
@@ -105,6 +100,12 @@ def caption(job: Job, form: str, output: Path | None, watch: tuple[str, ...]) ->
         CallError: a wrong call; nothing was tried.
         CommandError: the file cannot be read, or the output not written.
     """
+    with _in_words():
+        limits.wish(job.wish)
+        for condition in watch:
+            limits.condition(condition)
+    if output is not None:
+        _check_output(output, job.source)
     clock = SystemClock()
     began = clock.now()
     cues: list[Cue] = []
@@ -145,6 +146,11 @@ def ask(job: Job, question: str, at: float | None, as_json: bool) -> None:
         CallError: a wrong call, as a second that the file does not have.
         CommandError: the file cannot be read, or there is no answer.
     """
+    with _in_words():
+        limits.question(question)
+        limits.wish(job.wish)
+        if at is not None:
+            limits.second_of_file(at)
     text, span = "", None
     with _reading(job) as (video, progress):
         model = job.model()
@@ -172,6 +178,20 @@ def ask(job: Job, question: str, at: float | None, as_json: bool) -> None:
         print(json.dumps(report, indent=2))
         return
     print(f"  (seen from {clock_time(span[0])} to {clock_time(span[1])})" if span else "")
+
+
+def _check_output(output: Path, source: Path) -> None:
+    """Fail before the work where the words could not be written, or would replace the video.
+
+    Raises:
+        CallError: it is the video itself, a folder, or in a folder that is not there.
+    """
+    if output.exists() and source.exists() and output.samefile(source):
+        raise CallError(f"-o {output} is the video itself; name another file")
+    if output.is_dir():
+        raise CallError(f"-o {output} is a folder; name a file in it")
+    if not output.absolute().parent.is_dir():
+        raise CallError(f"-o {output}: folder {output.absolute().parent} does not exist; make it")
 
 
 class TrackBeside:

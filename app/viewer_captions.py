@@ -19,7 +19,7 @@ from ..streaming.captions.host import (
     Seen,
     Telling,
 )
-from ..streaming.captions.session import MAX_QUESTION
+from ..streaming.captions.limits import MAX_QUESTION
 from ..streaming.captions.speech import Words
 from ..streaming.captions.track import Cue
 from ..streaming.frames import Frame

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator
 
 from ..clock import ManualClock
 from ..frames import PTS_RATE, Frame
+from . import limits
 from .engine import CaptionEngine
 from .host import AlertFired, AnswerPart, CaptionConfig, CaptionEvent, CaptionRefused, Said, Telling
 from .looks import Look
 from .messages import Ask, CloseCaptions, OpenCaptions, Watch
 from .model import CaptionModel
 from .sampler import Sampler
-from .session import MAX_QUESTION, checked
 
 SESSION = "file"
 
@@ -32,6 +32,8 @@ class FileCaptions:
     """
 
     def __init__(self, model: CaptionModel, config: CaptionConfig | None = None) -> None:
+        config = config or CaptionConfig()
+        limits.wish(config.instruction)
         self._engine = CaptionEngine(model, ManualClock(), late=float("inf"))
         self._sampler = Sampler(model.info.look)
         self._told: list[Telling] = []
@@ -39,7 +41,7 @@ class FileCaptions:
         self._numbers = 0
         self.second = 0.0
         """Of the file, at which the newest frame stands."""
-        self._engine.request(OpenCaptions(SESSION, config or CaptionConfig()), self._told.append)
+        self._engine.request(OpenCaptions(SESSION, config), self._told.append)
         self._engine.tick()
         for event in self._take_all():
             if isinstance(event, CaptionEvent) and event.kind == "closed":
@@ -67,9 +69,14 @@ class FileCaptions:
         return self._take_all()
 
     def watch(self, condition: str) -> int:
-        """Set an alert. Returns its number."""
+        """Set an alert. Returns its number.
+
+        Raises:
+            CaptionRefused: empty or too long.
+        """
+        text = limits.condition(condition)
         self._numbers += 1
-        self._engine.request(Watch(SESSION, self._numbers, condition))
+        self._engine.request(Watch(SESSION, self._numbers, text))
         return self._numbers
 
     def ask(self, question: str, at: float | None = None) -> Iterator[AnswerPart]:
@@ -81,7 +88,7 @@ class FileCaptions:
         Raises:
             CaptionRefused: empty or too long.
         """
-        text = checked("question", question, MAX_QUESTION)
+        text = limits.question(question)
         self._numbers += 1
         self._engine.request(Ask(SESSION, self._numbers, text, at))
         done = False
@@ -128,7 +135,7 @@ def caption_file(
         watch: conditions of alerts.
 
     Raises:
-        CaptionRefused: the configuration is impossible.
+        CaptionRefused: the configuration or a condition is impossible.
     """
     with FileCaptions(model, config) as file:
         for condition in watch:
@@ -150,9 +157,9 @@ def ask_file(
     Raises:
         CaptionRefused: an empty or giant question, or `at` lies outside the file.
     """
-    if at is not None and not 0 <= at < float("inf"):
-        raise CaptionRefused(f"second {at} cannot be asked about; give one from 0 on")
-    checked("question", question, MAX_QUESTION)
+    if at is not None:
+        limits.second_of_file(at)
+    limits.question(question)
     with FileCaptions(model, config) as file:
         for frame in frames:
             file.see(frame)

@@ -6,8 +6,9 @@ import itertools
 import threading
 
 from ..clock import Clock
+from . import limits
 from .host import CaptionConfig, CaptionInfo, CaptionListener, CaptionRefused
-from .session import MAX_WISH, HostedCaptions, Link
+from .session import HostedCaptions, Link
 
 
 class Roster:
@@ -37,10 +38,7 @@ class Roster:
                 f"no memory policy is called {config.memory!r}; there are "
                 f"{', '.join(info.policies)}"
             )
-        if len(config.instruction) > MAX_WISH:
-            raise CaptionRefused(
-                f"a wish has at most {MAX_WISH} characters; this has {len(config.instruction)}"
-            )
+        limits.wish(config.instruction)
         with self._lock:
             if len(self._sessions) >= self._limit:
                 raise CaptionRefused(

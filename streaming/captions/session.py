@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from ..clock import Clock
 from ..frames import Frame
-from .alerts import parse_condition
+from . import limits
 from .counts import added
 from .host import (
     AlertFired,
@@ -37,10 +37,6 @@ from .thumbnails import Thumbnails
 from .timings import Timings
 from .track import Cue, Track
 
-MAX_QUESTION = 1000
-MAX_CONDITION = 200
-MAX_WISH = 500
-"""Characters."""
 MAX_QUESTIONS = 4
 """Being answered at a time."""
 MAX_ALERTS = 8
@@ -138,7 +134,7 @@ class HostedCaptions:
     # ---- words ---------------------------------------------------------------------------------
 
     def ask(self, question: str, at: float | None = None) -> int:
-        text = checked("question", question, MAX_QUESTION)
+        text = limits.question(question)
         if not self._looked:
             raise CaptionRefused("nothing was seen yet; ask again when the picture is there")
         if at is not None:
@@ -156,9 +152,7 @@ class HostedCaptions:
         return number
 
     def watch(self, condition: str) -> int:
-        text = parse_condition(checked("condition", condition, MAX_CONDITION))
-        if not text:
-            raise CaptionRefused('say what to watch for, "tell me when a person appears" say')
+        text = limits.condition(condition)
         with self._lock:
             self._check_open()
             if len(self._alerts) >= MAX_ALERTS:
@@ -176,9 +170,7 @@ class HostedCaptions:
             self._link.send(self, Unwatch(self.id, alert))
 
     def instruct(self, wish: str) -> None:
-        text = " ".join(wish.split())
-        if len(text) > MAX_WISH:
-            raise CaptionRefused(f"a wish has at most {MAX_WISH} characters; this has {len(text)}")
+        text = limits.wish(wish)
         with self._lock:
             self.config = replace(self.config, instruction=text)
         self._link.send(self, Instruct(self.id, text))
@@ -291,12 +283,3 @@ class HostedCaptions:
                 f"second {at:g} cannot be asked about: the memory reaches from {oldest:.0f} to "
                 f"{self._now:.0f} s of this stream"
             )
-
-
-def checked(what: str, text: str, most: int) -> str:
-    if len(text) > most:
-        raise CaptionRefused(f"a {what} has at most {most} characters; this has {len(text)}")
-    text = " ".join(text.split())
-    if not text:
-        raise CaptionRefused(f"the {what} is empty")
-    return text

@@ -79,10 +79,16 @@ def test_a_question_is_answered_as_of_a_second(told: dict[str, Any]) -> None:
         (["caption", CLIP, "--vlm", "nobody"], CallError, "nobody"),
         (["caption", CLIP, "--memory", "elephant", *BRIGHT], CallError, "elephant"),
         (["caption", __file__], CommandError, "not a video"),
-        (["caption", CLIP, "-o", "/nowhere/x.vtt", *BRIGHT], CommandError, "cannot be written"),
+        (["caption", CLIP, "-o", "/nowhere/x.vtt", *BRIGHT], CallError, "does not exist"),
         (["ask", CLIP, "", *BRIGHT], CallError, "question"),
         (["ask", CLIP, "x" * 10_000, *BRIGHT], CallError, "question"),
         (["ask", CLIP, "level", "--at", "900", *BRIGHT], CallError, "after the end"),
+        (["ask", "none.mp4", ""], CallError, "question is empty"),
+        (["ask", "none.mp4", "level", "--at", "inf"], CallError, "second inf"),
+        (["ask", "none.mp4", "level", "--wish", "x" * 501], CallError, "wish has at most"),
+        (["caption", "none.mp4", "--watch", " "], CallError, "condition is empty"),
+        (["caption", "none.mp4", "--watch", "tell me when"], CallError, "what to watch for"),
+        (["caption", "none.mp4", "--watch", "x" * 201], CallError, "condition has at most"),
     ],
 )
 def test_wrong_calls_and_failures_say_what_to_do(
@@ -90,6 +96,18 @@ def test_wrong_calls_and_failures_say_what_to_do(
 ) -> None:
     error = CliRunner().invoke(cli.app, arguments).exception
     assert type(error) is kind and words in str(error)
+
+
+def test_captions_never_replace_their_own_video(tmp_path: Path) -> None:
+    video = tmp_path / "clip.mp4"
+    video.write_bytes(Path(CLIP).read_bytes())
+    other = tmp_path / "other.vtt"
+    other.symlink_to(video)
+    for output in (video, other):
+        arguments = ["caption", str(video), "-o", str(output), "--vtt", *BRIGHT]
+        error = CliRunner().invoke(cli.app, arguments).exception
+        assert type(error) is CallError and "is the video itself" in str(error)
+    assert video.read_bytes() == Path(CLIP).read_bytes()
 
 
 def test_a_damaged_file_is_told_as_far_as_it_goes(tmp_path: Path) -> None:

@@ -78,6 +78,17 @@ def test_a_question_before_any_frame_has_a_clear_answer() -> None:
     assert part.done and "nothing was seen yet" in part.error
 
 
+@pytest.mark.parametrize("condition", ["", " ", "tell me when", "x" * 201])
+def test_a_condition_of_a_file_is_held_to_what_a_live_one_is(condition: str) -> None:
+    with FileCaptions(fake_model()) as file, pytest.raises(CaptionRefused):
+        file.watch(condition)
+
+
+def test_a_giant_wish_is_refused() -> None:
+    with pytest.raises(CaptionRefused, match="a wish has at most 500"):
+        FileCaptions(fake_model(), CaptionConfig(instruction="x" * 501))
+
+
 def test_unknown_policies_are_refused() -> None:
     with pytest.raises(CaptionRefused, match="last4"):
         list(caption_file(fake_model(), [], CaptionConfig(memory="elephant")))
