@@ -59,12 +59,32 @@ def check_target(path: Path) -> None:
     if path.suffix.lower() not in VIDEO | IMAGE:
         known = " ".join([*VIDEO, *IMAGE])
         raise CallError(f"{path}: cannot write {path.suffix or 'no extension'}; known are {known}")
+    check_place(path)
+
+
+def check_place(path: Path) -> None:
+    """Fail early where no file of any kind could be put.
+
+    Raises:
+        CallError: a folder in its place, no such folder to put it in.
+        CommandError: the folder may not be written to.
+    """
     if path.is_dir():
         raise CallError(f"{path} is a folder; name a file in it")
     if not path.absolute().parent.is_dir():
         raise CallError(f"folder {path.absolute().parent} does not exist; make it first")
     if not os.access(path.absolute().parent, os.W_OK):
         raise CommandError(f"folder {path.absolute().parent} may not be written to by this user")
+
+
+def check_apart(path: Path, source: Path) -> None:
+    """An output must not replace what it is made of.
+
+    Raises:
+        CallError: both are one file.
+    """
+    if path.exists() and source.exists() and path.samefile(source):
+        raise CallError(f"{path} is the input itself; name another output")
 
 
 def partial_path(path: Path) -> Path:

@@ -66,8 +66,7 @@ def run(job: Job, as_json: bool) -> None:
     files_out.check_target(job.target)
     clock = SystemClock()
     with VideoFile(job.source, job.keep_going) as video:
-        if job.target.exists() and job.target.samefile(job.source):
-            raise CallError(f"{job.target} is the input itself; name another output")
+        files_out.check_apart(job.target, job.source)
         if job.vlm and job.target.suffix.lower() in files_out.IMAGE:
             raise CallError(f"{job.target} is a picture and has no captions; leave --captions out")
         built = local_engine.start(job.options, clock)

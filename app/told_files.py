@@ -23,7 +23,7 @@ from ..streaming.captions.track import Cue
 from ..streaming.clock import SystemClock
 from ..streaming.config import ConfigError
 from ..streaming.frames import PTS_RATE, Frame
-from . import channel, geometry, machine, reports
+from . import channel, files_out, geometry, machine, reports
 from .errors import CallError, CommandError, Interrupted
 from .files import VideoFile, planes_of
 
@@ -105,7 +105,8 @@ def caption(job: Job, form: str, output: Path | None, watch: tuple[str, ...]) ->
         for condition in watch:
             limits.condition(condition)
     if output is not None:
-        _check_output(output, job.source)
+        files_out.check_place(output)
+        files_out.check_apart(output, job.source)
     clock = SystemClock()
     began = clock.now()
     cues: list[Cue] = []
@@ -178,20 +179,6 @@ def ask(job: Job, question: str, at: float | None, as_json: bool) -> None:
         print(json.dumps(report, indent=2))
         return
     print(f"  (seen from {clock_time(span[0])} to {clock_time(span[1])})" if span else "")
-
-
-def _check_output(output: Path, source: Path) -> None:
-    """Fail before the work where the words could not be written, or would replace the video.
-
-    Raises:
-        CallError: it is the video itself, a folder, or in a folder that is not there.
-    """
-    if output.exists() and source.exists() and output.samefile(source):
-        raise CallError(f"-o {output} is the video itself; name another file")
-    if output.is_dir():
-        raise CallError(f"-o {output} is a folder; name a file in it")
-    if not output.absolute().parent.is_dir():
-        raise CallError(f"-o {output}: folder {output.absolute().parent} does not exist; make it")
 
 
 class TrackBeside:

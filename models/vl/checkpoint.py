@@ -66,7 +66,7 @@ def read_spec(folder: Path) -> VLSpec:
     if whole.get("model_type") != "qwen2_5_vl":
         raise WeightsError(
             f"{path}: model_type {whole.get('model_type')!r}; only qwen2_5_vl can run "
-            "(Qwen2.5-VL, LiveCC and StreamingVLM checkpoints)"
+            "(Qwen2.5-VL and StreamingVLM checkpoints)"
         )
     pictures = _json(folder / "preprocessor_config.json", missing={})
     vision = _vision(_Fields(path, "vision_config", whole.get("vision_config") or {}), pictures)

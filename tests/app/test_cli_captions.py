@@ -106,7 +106,7 @@ def test_captions_never_replace_their_own_video(tmp_path: Path) -> None:
     for output in (video, other):
         arguments = ["caption", str(video), "-o", str(output), "--vtt", *BRIGHT]
         error = CliRunner().invoke(cli.app, arguments).exception
-        assert type(error) is CallError and "is the video itself" in str(error)
+        assert type(error) is CallError and "is the input itself" in str(error)
     assert video.read_bytes() == Path(CLIP).read_bytes()
 
 
