@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import time as clock
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,9 @@ CHUNK = 24
 MOST = 40
 """Chunk files in a folder at which a renderer waits."""
 SMALL = (64, 64)
+DARK, LEAST = 0.3, 0.11
+"""Of every other chunk: chance of little light, and the radius of the smallest things. Seldom met,
+these are what a tower learns last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +148,8 @@ class Pool:
 def one(seed: int, factor: int, small: bool) -> Looks:
     """A chunk for learning; small pictures hold four times as many looks."""
     taste = Taste(crowded=seed % 3 == 0)
+    if seed % 2 and not small:
+        taste = replace(taste, dark=DARK, least=LEAST)
     if small:
         return draw(seed, 4 * CHUNK, factor, taste, SMALL)
     return draw(seed, CHUNK, factor, taste)

@@ -6,7 +6,7 @@ import argparse
 import pickle
 import time as clock
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ...vl.model import VLModel
 from ...vl.specs import TINY_VL, VisionSpec
 from ...vl.vision import VisionTower
+from .looking import DARK, LEAST
 from .sight import watch
 from .story import SIZE_WEIGHTS, SIZES, Taste, tell
 from .truth import Turn, timeline
@@ -78,6 +79,8 @@ def draw_recording(
     taste = Taste(
         quiet=float(rng.uniform(0.02, 0.18)), heldout=heldout, crowded=bool(rng.random() < CROWDED)
     )
+    if seed % 3 == 0 and not heldout:
+        taste = replace(taste, dark=DARK, least=LEAST)
     return record(tower, tell(int(rng.integers(1 << 40)), seconds + 0.6, size, taste))
 
 

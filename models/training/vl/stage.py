@@ -23,12 +23,16 @@ class Taste:
         heldout: backgrounds from the photographs kept for evaluation.
         crowded: many things from the beginning.
         easy: plain backgrounds, and a camera without faults.
+        dark: chance of little light from the beginning.
+        least: radius of the smallest things, in view heights.
     """
 
     quiet: float = 0.12
     heldout: bool = False
     crowded: bool = False
     easy: bool = False
+    dark: float = 0.1
+    least: float = 0.15
 
 
 class Stage:
@@ -51,7 +55,7 @@ class Stage:
         self.stream = Stream(
             size, seconds, [], Path([0.0], [1.0]), camera, [], int(rng.integers(1 << 30))
         )
-        if rng.random() < 0.1 and not taste.easy:
+        if rng.random() < taste.dark and not taste.easy:
             self.light = float(rng.uniform(0.35, 0.5))
             self.stream.light = Path([0.0], [self.light])
         self.scene = self.cut()
@@ -102,7 +106,7 @@ class Stage:
         """A thing that differs from all that are there, where there is room."""
         rng = self.rng
         scale = min(1.0, self.aspect)
-        radius = float(rng.uniform(0.15, 0.26)) * (scale if self.size[0] > 128 else 1.0)
+        radius = float(rng.uniform(self.taste.least, 0.26)) * (scale if self.size[0] > 128 else 1.0)
         radius *= 1.75 if self.size[0] < 96 else 1.0  # as many pixels in a small picture
         place = self._free(radius)
         if place is None or len(self.present()) >= MOST:

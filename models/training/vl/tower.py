@@ -117,12 +117,19 @@ def heldout(factor: int) -> list[Looks]:
 
 
 def train_tower(
-    spec: VisionSpec, folder: Path, minutes: float, lr: float, looks: Path | None = None
+    spec: VisionSpec,
+    folder: Path,
+    minutes: float,
+    lr: float,
+    looks: Path | None = None,
+    anchored: bool = False,
 ) -> None:
     """Train for so many minutes in all (resumed ones count), and save the tower.
 
     Args:
         looks: a folder into which `looking` renders in other processes.
+        anchored: the heads stay as they are, so that a decoder that has learnt to read the tokens
+            finds all where it was.
     """
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
@@ -135,6 +142,9 @@ def train_tower(
         reader.load_state_dict(state["reader"])
         optimiser.load_state_dict(state["optimiser"])
         step, spent, seed = state["step"], state["spent"], state["seed"]
+    if anchored:
+        for head in (reader.cells, reader.masks, reader.whole):
+            head.requires_grad_(False)
     pool, rng, tests = Pool(ROOM), np.random.default_rng(step), heldout(spec.factor)
     log = (folder / "tower.jsonl").open("a")
     begun = clock.perf_counter() - spent
