@@ -35,7 +35,9 @@ Vlm = Annotated[
         callback=_vlm,
     ),
 ]
-Wish = Annotated[str, typer.Option("--wish", help="What alone is to be told of, as 'only the camera'.")]
+Wish = Annotated[
+    str, typer.Option("--wish", help="What alone is to be told of, as 'only the camera'.")
+]
 Memory = Annotated[str, typer.Option("--memory", help="Memory policy; see --vlm's own list.")]
 KeepGoing = Annotated[bool, typer.Option("--keep-going", help="Leave damaged places of IN out.")]
 FORMATS = ("text", "json", "vtt", "srt")
