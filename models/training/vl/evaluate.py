@@ -22,6 +22,7 @@ from ...vl.model import VLModel
 from ...vl.spans import find_span
 from ...vl.specs import TINY_VL
 from ...vl.tiny_vl import load_tiny_vl
+from . import wishing
 from .asking import about
 from .meaning import same
 from .measures import Sheet, lag_name
@@ -36,6 +37,8 @@ from .waiting import Condition, condition
 FIRE, REARM = 1.0, 0.0
 """Log-odds at which an alert fires, and at which it is armed again."""
 REPORT = "tiny_vl_report"
+WISHED = 60
+"""Length of the streams that are told with a standing wish as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +202,8 @@ def evaluate(
     for run in runs:
         shows = shows_of(model, run)
         found = {p: Examiner(model, p, shows, run).play(progress) for p in policies}
+        if run.seconds == WISHED and "default" in found:
+            found["default"][wishing.SHARE] = wishing.granted(model, shows)
         out[f"{run.seconds} s"] = {p: {"streams": run.streams, **m} for p, m in found.items()}
     return out
 

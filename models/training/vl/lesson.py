@@ -264,8 +264,10 @@ def _visibility(
 
 
 def draw_lesson(rng: Rng, recording: Recording, count: int) -> Lesson:
-    """A random lesson on a piece of a recording."""
-    return write_lesson(rng, recording, plot(rng, recording.turns), count)
+    """A random lesson on a piece of a recording. With a wish it is about what is told and what is
+    not: there are few questions beside."""
+    plan = plot(rng, recording.turns)
+    return write_lesson(rng, recording, plan, max(1, count // 8) if plan.wish else count)
 
 
 def tensors(lesson: Lesson) -> dict[str, Tensor]:

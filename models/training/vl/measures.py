@@ -91,11 +91,11 @@ class Sheet:
     quiet_alerts: int = 0
     tokens: int = 0
 
-    def captions_of(self, turns: list[Turn], said: list[str]) -> None:
-        """Compare the captions of a stream with what happened in it."""
+    def captions_of(self, turns: list[Turn], said: list[str], wish: str = "") -> None:
+        """Compare the captions of a stream with what happened in it and was wished to be told."""
         true: dict[Meaning, list[int]] = defaultdict(list)
         told: dict[Meaning, list[int]] = defaultdict(list)
-        truths = [caption(turn, number == 0) for number, turn in enumerate(turns)]
+        truths = [caption(turn, number == 0, wish=wish) for number, turn in enumerate(turns)]
         for events, texts in ((true, truths), (told, said)):
             for number, text in enumerate(texts):
                 for meaning in meanings(text):

@@ -64,10 +64,15 @@ def load_show(model: VLModel, stream: Stream) -> Show:
 
 
 class Player:
-    """Plays several shows at once under one policy."""
+    """Plays several shows at once under one policy, for a viewer with or without a wish."""
 
     def __init__(
-        self, model: VLModel, policy: str, shows: Sequence[Show], speak: float = SPEAK
+        self,
+        model: VLModel,
+        policy: str,
+        shows: Sequence[Show],
+        speak: float = SPEAK,
+        wish: str = "",
     ) -> None:
         self.speak = speak
         first = policy_named(policy, TINY_SIZES)
@@ -76,7 +81,7 @@ class Player:
             Seat(show, self.model.open(), policy_named(policy, TINY_SIZES)) for show in shows
         ]
         for seat in self.seats:
-            seat.owed = list(DIALECT.opening(""))
+            seat.owed = list(DIALECT.opening(wish))
 
     def turn(self, number: int) -> None:
         """All seats see one turn and say what they have to."""

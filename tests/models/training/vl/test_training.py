@@ -191,3 +191,13 @@ def test_the_report_says_what_is_missed_and_keeps_what_it_had() -> None:
 def test_shares_of_all_kinds_count_every_answer() -> None:
     assert total({"a": Score(1, 1), "b": Score(0, 3)}).share == 0.25
     assert total({}).share is None
+
+
+def test_a_wish_leaves_its_own_events_to_be_told() -> None:
+    turns = timeline(tell(4, 40.0))
+    sheet, other = Sheet(), Sheet()
+    truths = [caption(turn, number == 0, wish="motion") for number, turn in enumerate(turns)]
+    assert any(truths) and truths != [caption(t, n == 0) for n, t in enumerate(turns)]
+    sheet.captions_of(turns, truths, "motion")
+    other.captions_of(turns, truths, "things")
+    assert sheet.captions.f1 == 1.0 and other.captions.f1 == 0.0
