@@ -12,7 +12,10 @@ from .ring_call import Two
 from .rope import rope
 
 FEW_KEYS = 64
-"""Below this there is little to multiply, and one fused call is faster than many small ones."""
+"""Below this the backward pass of float32 gains nothing."""
+FEW_PRODUCTS = 1 << 21
+"""Queries times keys times numbers of a head; below this one fused call is faster than many small
+ones. A row's own sizes alone decide, so that its sums are the same in every batch."""
 SCORES = 1 << 19
 """Scores that are worked on at a time: 1 MB in bfloat16, about the second cache of a core."""
 
@@ -55,6 +58,8 @@ def _attention_cpu(query: Tensor, key: Tensor, value: Tensor, valid: Tensor | No
         with torch.autocast("cpu", enabled=False):
             wide = attention_reference(query.float(), key.float(), value.float(), valid)
         return wide.to(value.dtype)
+    if query.shape[1] * key.shape[1] * query.shape[-1] < FEW_PRODUCTS:
+        return attention_reference(query, key, value, valid)
     out = query.new_empty(query.shape)
     scaled = query * query.shape[-1] ** -0.5
     for row in range(len(query)):
@@ -177,11 +182,15 @@ def _ring_attention_by_row(
     """Row by row, over what the row sees and no more.
 
     So a short window costs less, rows that lie apart need no copy of the ring, and a row's sums
-    are the same in every batch, to the last bit.
+    are the same in every batch, to the last bit. Rows in the ring's order that see all of it are
+    one call, which computes each by itself as well.
     """
+    looks = valid.tolist()
+    if rows is None and all(map(all, looks)):
+        return ring_attention_reference(query, key, value, valid, turn, None, True, scales)
     places = range(len(query)) if rows is None else rows.tolist()
     outs = []
-    for row, (place, seen) in enumerate(zip(places, valid.tolist(), strict=True)):
+    for row, (place, seen) in enumerate(zip(places, looks, strict=True)):
         spin = None if turn is None else turn[row]
         keys, values = plain_ring(key, value, place, scales, query.dtype)
         keys, values = _visible(keys, values, seen, spin)

@@ -73,9 +73,9 @@ def _modulated_layer_norm_native(x: Tensor, scale: Tensor, shift: Tensor, eps: f
 
     Small frames take the reference, all of them in one call. The size of one frame alone decides.
     """
-    width = x.shape[-1]
-    plain = torch.is_grad_enabled() or scale.dtype != x.dtype or scale.shape[-2] != 1
-    if plain or x.shape[-2] * width * x.element_size() < ENOUGH:
+    tokens, width = x.shape[-2:]
+    small = tokens * width * x.itemsize < ENOUGH
+    if small or torch.is_grad_enabled() or scale.dtype != x.dtype or scale.shape[-2] != 1:
         return modulated_layer_norm_reference(x, scale, shift, eps)
     frames = x.reshape(-1, *x.shape[-2:])
     if len(frames) == 1 and scale.numel() == shift.numel() == width:

@@ -11,6 +11,9 @@ from .linear import linear
 from .norm import rms_norm
 from .prepared import fuses
 
+FEW = 128
+"""Tokens of a row below which folding costs more than it saves, and in any case with fewer than two
+for each key of each head. A row's own sizes alone decide: its sums are the same in every batch."""
 Layer = tuple[Tensor, Tensor]
 """Weight [out, in] and bias [out]."""
 
@@ -71,7 +74,8 @@ def _prompt_attention_folded(
     """
     rows, texts, heads, size = key.shape
     width = heads * size
-    fused = fuses(x, query[0]) and fuses(x, out[0])
+    many = x[0].numel() >= width * max(FEW, 2 * heads * texts)
+    fused = many and fuses(x, query[0]) and fuses(x, out[0])
     if not fused or 2 * heads * texts > width:
         return prompt_attention_reference(x, residual, query, norm, eps, key, value, out)
     asked = linear(x, *query).view(rows, -1, width)
