@@ -38,6 +38,7 @@ def measure(load: Load) -> dict[str, Any]:
         "--pipeline", options.pipeline, "--device", options.device, "--dtype", options.dtype,
         "--threads", str(options.threads), "--size", f"{options.width}x{options.height}",
         "--fps", str(load.fps or DEFAULT_FPS), "--max-sessions", str(load.sessions),
+        "--cores", options.cores,
     ]  # fmt: skip
     try:
         with soak.server(arguments) as (url, pid):

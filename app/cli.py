@@ -122,6 +122,7 @@ def serve(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     threads: options.Threads = 0,
+    cores: options.Cores = "auto",
     size: options.Size = None,
     fps: Fps = 30.0,
     max_sessions: MaxSessions = 4,
@@ -153,6 +154,7 @@ def serve(
         devices=options.parse_devices(devices),
         queue=queue,
         settings=weight_settings(pipeline, weights, random_weights, option, os.environ),
+        cores=cores,
     )
     server = launch.settings(host, port, token, asked, ice_server or [], users)
     teller = CaptionOptions(vlm, device, dtype, max_sessions=max_sessions) if captions else None
@@ -164,12 +166,19 @@ def doctor(
     measure: Annotated[
         bool, typer.Option("--measure", help="Measure again instead of reading the kept result.")
     ] = False,
+    cores: Annotated[
+        bool,
+        typer.Option(
+            "--cores",
+            help="Compare, live, cores of the model's own with shared ones; two minutes.",
+        ),
+    ] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Say what this machine has, what was chosen for it, and why."""
     from . import doctor as command
 
-    command.run(as_json, measure)
+    command.run(as_json, measure, cores)
 
 
 @app.command()

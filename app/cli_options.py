@@ -144,6 +144,15 @@ Dtype = Annotated[str, option("dtype", "auto, float32 or bfloat16.", "--dtype")]
 Threads = Annotated[
     int, option("threads", "CPU threads of the model; 0 measures.", "--threads", min=0)
 ]
+Cores = Annotated[
+    str,
+    option(
+        "cores",
+        "apart (the model's threads on cores of their own), shared, or auto: as "
+        "`millrace doctor --cores` has measured.",
+        "--cores",
+    ),
+]
 Size = Annotated[
     str | None,
     typer.Option("--size", help="Picture size, as 256x256.", envvar=PREFIX + "SIZE", metavar="WxH"),

@@ -19,12 +19,21 @@ from . import machine, weights
 from .hub_lock import state
 
 
-def run(as_json: bool, fresh: bool) -> None:
+def run(as_json: bool, fresh: bool, compare_cores: bool = False) -> None:
     """Print the report.
 
     Args:
         fresh: measure again, even where an earlier measurement is kept.
+        compare_cores: measure first whether the model runs better on cores of its own.
+
+    Raises:
+        CallError, CommandError: see `bench_cores.compare`.
     """
+    if compare_cores:
+        quiet_threads(os.environ)
+        from . import bench_cores
+
+        bench_cores.compare(Options())
     report = examine(fresh)
     if as_json:
         print(json.dumps(report, indent=2))

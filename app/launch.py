@@ -14,7 +14,7 @@ from ..streaming.captions.host import CaptionOptions
 from ..streaming.captions.speech_host import SpeechHost
 from ..streaming.captions.speech_model import SpeechError, SpeechOptions, check
 from ..streaming.captions.supervisor import CaptionWorkerHost
-from ..streaming.config import Options
+from ..streaming.config import ConfigError, Options
 from ..streaming.fleet import Fleet
 from .caption_desk import CaptionDesk
 from .errors import CallError, CommandError
@@ -74,6 +74,7 @@ def run(
         heard_by: the model that hears speech; None hears none.
 
     Raises:
+        CallError: the devices cannot be used in the way that was asked for.
         CommandError: the port is taken, or the worker did not come up.
     """
     map_pictures()
@@ -92,7 +93,7 @@ def run(
     # once it has stopped, which otherwise ended this process before its workers and their memory.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        serve(Fleet(options), server, announce, desk(captions, heard_by))
+        serve(_fleet(options), server, announce, desk(captions, heard_by))
     except PortInUse as error:
         raise CommandError(str(error)) from error
     except (RuntimeError, TimeoutError) as error:
@@ -100,6 +101,13 @@ def run(
     except KeyboardInterrupt:
         pass
     print("Stopped.", file=sys.stderr)
+
+
+def _fleet(options: Options) -> Fleet:
+    try:
+        return Fleet(options)
+    except ConfigError as error:
+        raise CallError(str(error)) from error
 
 
 def desk(options: CaptionOptions | None, heard_by: SpeechOptions | None = None) -> CaptionDesk:

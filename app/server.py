@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from .. import __version__
+from ..streaming import cores
 from ..streaming.host import Host, HostInfo
 from .caption_desk import CaptionDesk
 from .caption_routes import caption_api
@@ -159,6 +160,8 @@ def serve(
         host.start()
         with collector_at_rest():
             app = create_app(host, settings, captions=captions)
+        if left := host.ready().left_cores:
+            cores.keep_to(left)
         url = address(settings, listener)
         asyncio.run(_Server(app, lambda: on_ready(url)).serve(sockets=[listener]))
     finally:

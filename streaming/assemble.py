@@ -9,11 +9,11 @@ import os
 import sys
 import threading
 from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from .. import __version__
-from . import kernel_choices
+from . import cores, kernel_choices
 from .allocator import keep_freed_memory
 from .clock import Clock
 from .config import Config, EngineConfig, Options, resolve
@@ -82,11 +82,13 @@ def assemble(
     wake: Callable[[], None],
     alone: bool = False,
     around: Around = as_it_is,
+    binds: bool = False,
 ) -> Assembled:
     """Measure, choose, build and warm up. Takes seconds.
 
     Args:
         alone: nothing beside this engine needs the processor (a file, a benchmark).
+        binds: this process is the engine's own, and may be bound to some of the cores.
         around: given the pipeline once it is built; the engine runs what it gives back.
 
     Raises:
@@ -98,6 +100,7 @@ def assemble(
     from .calibrate import cache_folder, measure
 
     config = resolve(options, measure(options, clock), alone)
+    left = _bind(config) if binds else ()
     torch.set_num_threads(config.threads)
     context = PipelineContext(config.device, config.dtype, _pipeline_options(config))
     pipeline = build_pipeline(config.pipeline, context)
@@ -111,7 +114,16 @@ def assemble(
         )
     if costs is None:
         save_costs(file, built.engine.costs)
-    return built
+    return replace(built, info=replace(built.info, left_cores=left))
+
+
+def _bind(config: Config) -> tuple[int, ...]:
+    """Bind this process to the model's own cores, where it is to have some; what is left."""
+    division = cores.divide(cores.allowed(), config.threads) if config.apart else None
+    if division is None:
+        return ()
+    cores.keep_to(division.model)
+    return division.others
 
 
 def _machine(config: Config, pipeline: Pipeline) -> list[str]:

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as functional
 
 from ..kernels import attention
+from . import cores as core_choice
 from .clock import Clock
 from .config import DTYPES, Facts, Options, Timing
 
@@ -54,14 +55,18 @@ def measure(
     gpus = tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
     cores = usable_cores()
     on_cpu = options.device == "cpu" or (options.device == "auto" and not gpus)
-    if not on_cpu or (options.dtype != "auto" and options.threads):
+    if not on_cpu:
         return Facts(cores, gpus)
-    file = (cache or cache_folder(os.environ)) / f"cpu-{_key(cores, os.environ)}.json"
+    folder = cache or cache_folder(os.environ)
+    bound = core_choice.can_bind(), core_choice.read(compared_file(folder))
+    if options.dtype != "auto" and options.threads:
+        return Facts(cores, gpus, (), *bound)
+    file = folder / f"cpu-{_key(cores, os.environ)}.json"
     timings = None if fresh else _read(file)
     if timings is None:
         timings = _time_all(cores, clock)
         _write(file, timings)
-    return Facts(cores, gpus, timings)
+    return Facts(cores, gpus, timings, *bound)
 
 
 def usable_cores() -> int:
@@ -73,6 +78,11 @@ def usable_cores() -> int:
     except (OSError, ValueError):
         return cores
     return cores if quota == "max" else max(1, min(cores, math.ceil(int(quota) / int(period))))
+
+
+def compared_file(folder: Path) -> Path:
+    """Where it is kept whether cores of its own suit the model on this machine."""
+    return folder / f"cores-{_key(usable_cores(), os.environ)}.json"
 
 
 def cache_folder(environment: Mapping[str, str]) -> Path:

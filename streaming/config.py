@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .cores import Compared
+
 
 class ConfigError(ValueError):
     """A wrong or impossible setting; the message names it and the remedy."""
@@ -32,6 +34,8 @@ class Options:
     """One worker each; empty for `device` alone, or for all GPUs where that says auto."""
     queue: int = 8
     """Viewers that may wait for a place; further ones are refused."""
+    cores: str = "auto"
+    """"apart" (the model's threads have cores of their own), "shared" or auto: as was measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,10 @@ class Facts:
     """Names of the CUDA devices, by index."""
     timings: tuple[Timing, ...] = ()
     """On the CPU; empty when nothing had to be measured."""
+    can_bind: bool = False
+    """Whether processes can be bound to cores."""
+    compared: Compared | None = None
+    """Cores of the model's own against shared ones; None where that was not measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +100,13 @@ class Config:
     settings: Mapping[str, Any]
     choices: tuple[str, ...]
     """One sentence for each choice, with its reason."""
+    apart: bool = False
+    """Whether the model's threads have cores of their own."""
 
 
 DTYPES = ("float32", "bfloat16")
 SCHEDULES = ("stream", "sequential")
+CORES = ("apart", "shared")
 CORE_GAIN = 1.1
 """An engine that has the machine for itself takes all cores if they are at least this much faster
 than all but one."""
@@ -115,10 +126,12 @@ def resolve(options: Options, facts: Facts, alone: bool = False) -> Config:
     _check_numbers(options)
     _check_choice("dtype", options.dtype, DTYPES)
     _check_choice("schedule", options.schedule, SCHEDULES)
+    _check_choice("cores", options.cores, CORES)
     device, device_why = _device(options.device, facts)
     dtype, dtype_why = _dtype(options.dtype, device, facts)
     threads, threads_why = _threads(options.threads, dtype, device, facts, alone)
     schedule, schedule_why = _schedule(options.schedule, device)
+    apart, cores_why = (False, "") if alone else _cores(options.cores, device, threads, facts)
     return Config(
         pipeline=options.pipeline,
         device=device,
@@ -137,7 +150,8 @@ def resolve(options: Options, facts: Facts, alone: bool = False) -> Config:
             least_deadline=least_deadline(device),
         ),
         settings=options.settings,
-        choices=(device_why, dtype_why, threads_why, schedule_why),
+        choices=tuple(filter(None, (device_why, dtype_why, threads_why, schedule_why, cores_why))),
+        apart=apart,
     )
 
 
@@ -248,3 +262,26 @@ def _schedule(asked: str, device: str) -> tuple[str, str]:
             "Schedule: sequential; a CPU is busy either way, and so a frame waits for no later one."
         )
     return "stream", "Schedule: stream; one larger batch uses a GPU better than several small ones."
+
+
+def _cores(asked: str, device: str, threads: int, facts: Facts) -> tuple[bool, str]:
+    why_not = ""
+    if device != "cpu":
+        why_not = "the GPU does the work"
+    elif not facts.can_bind:
+        why_not = "this system does not bind processes to cores"
+    elif threads >= facts.cores:
+        why_not = f"{threads} threads of the model leave none of {facts.cores} cores for the rest"
+    if why_not and asked == "apart":
+        raise ConfigError(f"cores: apart is not possible, as {why_not}; use --cores shared")
+    if why_not or asked == "shared":
+        return False, f"Cores: shared; {why_not or 'as asked'}."
+    if asked == "apart":
+        return True, f"Cores: {threads} of {facts.cores} for the model alone, as asked."
+    if facts.compared is None:
+        return False, "Cores: shared; not measured yet (millrace doctor --cores compares)."
+    if facts.compared.apart:
+        found = f"Cores: {threads} of {facts.cores} for the model alone"
+    else:
+        found = "Cores: shared; apart was not better in every round"
+    return facts.compared.apart, f"{found}; {facts.compared.told()}."

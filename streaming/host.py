@@ -40,6 +40,8 @@ class HostInfo:
     """All devices, where there are several."""
     gpus: int = 0
     """CUDA devices of this machine."""
+    left_cores: tuple[int, ...] = ()
+    """Cores that are left to everything but the model, where it has its own; else empty."""
     portable: bool = False
     """Whether sessions can move to another device while they run."""
 

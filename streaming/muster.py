@@ -9,7 +9,7 @@ from typing import Any
 
 from .agenda import profile_of
 from .clock import Clock
-from .config import Options, least_deadline
+from .config import ConfigError, Options, least_deadline
 from .expectations import expect
 from .host import HostInfo, HostRefused
 from .scheduling.admission import admit, claim
@@ -228,6 +228,8 @@ def _shared_out(options: Options, names: Sequence[str]) -> list[tuple[str, Optio
     """A label and options for each device; workers on the CPU share its cores."""
     on_cpu = sum(name == "cpu" for name in names)
     threads = options.threads
+    if on_cpu > 1 and options.cores == "apart":
+        raise ConfigError("cores: apart is for one model on a processor; use --cores shared")
     if on_cpu > 1:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         threads = max(1, (threads or cores or 1) // on_cpu)
@@ -238,5 +240,7 @@ def _shared_out(options: Options, names: Sequence[str]) -> list[tuple[str, Optio
         if name == "cpu" and on_cpu > 1:
             label, seen = f"cpu:{seen}", seen + 1
         own = threads if name == "cpu" else options.threads
-        found.append((label, replace(options, device=name, devices=(), threads=own)))
+        # Several models on one processor have no cores of their own: each would take the same.
+        where = "shared" if on_cpu > 1 and options.cores == "auto" else options.cores
+        found.append((label, replace(options, device=name, devices=(), threads=own, cores=where)))
     return found

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 
-from . import worker
+from . import cores, worker
 from .messages import ToWorker
 from .suspects import LaunchMark
 
@@ -41,7 +41,7 @@ class WorkerProcess:
             name=name,
             daemon=True,
         )
-        with _interrupts_held():
+        with _interrupts_held(), cores.unbound():
             self._process.start()
         # Only the child may hold its end open, or its death would not close the pipe.
         theirs.close()

@@ -106,7 +106,7 @@ class Worker:
     def run(self, start: Start) -> None:
         assert isinstance(start.options, Options), "this worker makes pictures"
         with ReportedStart(self._send):
-            built = assemble(start.options, self._clock, self._wake.set)
+            built = assemble(start.options, self._clock, self._wake.set, binds=True)
         engine, places = built.engine, Places(built.engine, self._send)
         engine.watch_launches = self._mark.write
         import torch

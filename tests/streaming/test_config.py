@@ -48,7 +48,7 @@ def test_what_is_left_open_is_chosen(
     assert (config.device, config.dtype, config.threads, config.schedule) == expected
     assert config.engine.device == config.device
     assert config.engine.overlap == (config.device != "cpu")
-    assert len(config.choices) == 4 and all(text.endswith(".") for text in config.choices)
+    assert len(config.choices) == 5 and all(text.endswith(".") for text in config.choices)
     assert "auto" not in (config.device, config.dtype, config.schedule)
 
 
