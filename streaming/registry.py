@@ -36,7 +36,7 @@ class BuiltIn:
 
 _LOADED = ("weights", "random_weights")
 _WAN = (*_LOADED, *EIGHT_BITS, "graphs", "policy", "queues", "steps", "vae")
-_UNET = (*_LOADED, "condition", "controlnet", "frame_buffer", "lora")
+_UNET = (*_LOADED, "condition", "controlnet", "frame_buffer", "graphs", "lora")
 BUILT_IN = {
     "tiny": BuiltIn("tiny", "build", (*EIGHT_BITS, "graphs", "queues", "random_weights")),
     "tiny-dream": BuiltIn("dream", "build", (*_LOADED, "steps")),

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from ..models.graphs import Graphs, Recorder, Tally
 from ..models.sd.cache import Kept
 from ..models.sd.denoiser import Cfg, Denoiser, Drawing
 from ..models.sd.parts import SDModel
@@ -56,6 +57,7 @@ class UNetStylizer:
     Args:
         streams: most streams of one picture size at a time.
         check: raises RuntimeError where memory for streams of a size does not fit.
+        recorder: records stages as graphs; None runs them as they are.
         sequential: run a frame through all its levels in one step; else as a stream batch. Holds
             for chunks whose `Work.spread` leaves it open.
     """
@@ -68,12 +70,22 @@ class UNetStylizer:
         streams: int = 4,
         sequential: bool = True,
         check: Callable[[Size], None] = _fits,
+        recorder: Recorder | None = None,
     ) -> None:
         self.model, self.info = model, info
+        self.tally, self._recorder = Tally(), recorder
         self.streams, self.sequential, self._check = streams, sequential, check
         self.batches: dict[Size, StreamBatch] = {}
         self._drawings = Kept[Drawing](DRAWINGS)
         self._works: Sequence[Work] = ()
+
+    def stage_runs(self) -> Mapping[str, int]:
+        """See `stage_runs.Staged`."""
+        return self.tally.counts
+
+    def told(self) -> tuple[str, ...]:
+        """See `stage_runs.Staged`."""
+        return () if self._recorder is None else (self.tally.told(),)
 
     # -- the protocol ---------------------------------------------------------------------------
 
@@ -130,8 +142,10 @@ class UNetStylizer:
         self._check(size)
         spec = self.model.spec
         latent = (int(spec.unet["in_channels"]), size[0] // STRIDE, size[1] // STRIDE)
-        denoiser = Denoiser(self.model.network, self.info.chunk, latent)
-        return StreamBatch(denoiser, self.streams, spec.max_steps, partial(self._mark, "pass"))
+        graphs = None if self._recorder is None else Graphs(self._recorder, self.tally)
+        denoiser = Denoiser(self.model.network, self.info.chunk, latent, graphs)
+        passed = partial(self._mark, "pass")
+        return StreamBatch(denoiser, self.streams, spec.max_steps, passed, graphs)
 
     def _drop_idle(self) -> None:
         idle = [size for size, batch in self.batches.items() if batch.idle]
@@ -157,7 +171,7 @@ class UNetStylizer:
         if not given:
             return
         pictures = torch.stack([_fitted(f, work.stream.drawn_size) for work, f in given])
-        latents = self.model.autoencoder.encode(pictures.flatten(0, 1))
+        latents = place.coded("encode", self.model.autoencoder.encode, pictures.flatten(0, 1))
         for (work, _), own, clean in zip(
             given, pictures, latents.unflatten(0, (len(given), -1)), strict=True
         ):
@@ -214,7 +228,7 @@ class UNetStylizer:
         if not drawn:
             return
         latents = torch.stack([done.latent for done in drawn])
-        pictures = self.model.autoencoder.decode(latents.flatten(0, 1))
+        pictures = place.coded("decode", self.model.autoencoder.decode, latents.flatten(0, 1))
         chunks = pictures.unflatten(0, (len(drawn), -1))
         self._mark("decode", len(drawn), None)
         for done, chunk in zip(drawn, chunks, strict=True):

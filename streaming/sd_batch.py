@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..models.graphs import Call, Graphs
 from ..models.sd.denoiser import Denoiser, Drawing, Task
 
 GoOn = Callable[[int, int], bool]
@@ -59,6 +60,7 @@ class StreamBatch:
     Args:
         depth: most chunks of one stream in flight, which is the most levels of a drawing.
         passed: told the rows that each forward had.
+        graphs: where what runs over this memory is recorded; None runs it as it is.
     """
 
     def __init__(
@@ -67,13 +69,20 @@ class StreamBatch:
         slots: int,
         depth: int,
         passed: Callable[[int, int | None], None] = _untold,
+        graphs: Graphs | None = None,
     ) -> None:
-        self._denoiser, self._passed = denoiser, passed
+        self._denoiser, self._passed, self._graphs = denoiser, passed, graphs
         self.state = denoiser.init_state(slots * depth)
         self._flights: list[list[_Flight]] = [[] for _ in range(slots)]
         self._free_rows = [list(range(slot * depth, (slot + 1) * depth)) for slot in range(slots)]
         self._early: list[Drawn] = []
         self._free = list(range(slots))
+
+    def coded(self, name: str, coder: Callable[[Tensor], Tensor], given: Tensor) -> Tensor:
+        """Through one side of the autoencoder, which remembers nothing."""
+        if self._graphs is None:
+            return coder(given)
+        return self._graphs.run((name, tuple(given.shape)), Call(coder, (given,)))
 
     @property
     def idle(self) -> bool:

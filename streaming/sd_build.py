@@ -19,6 +19,7 @@ from ..models.sd.parts import Additions, SDModel, load_sd, random_sd
 from ..models.sd.specs import SPECS, SDSpec
 from .config import ConfigError, whole_number
 from .pipeline import PipelineContext
+from .recorders import recorder_for
 from .sd import Size, UNetStylizer
 from .sd_info import SIZE, sd_info
 from .sd_room import SDRoom, extra, sizes
@@ -42,7 +43,8 @@ def build(name: str, context: PipelineContext) -> UNetStylizer:
 
     Options: `weights` (a folder with the model's parts, or one that holds such folders by name) or
     `random_weights`; `lora` (a file), `controlnet` (a folder) and `condition` (what it is shown);
-    `frame_buffer` (frames taken at once), `schedule`, `size` and `max_sessions`.
+    `frame_buffer` (frames taken at once), `graphs` (`recorders`), `schedule`, `size` and
+    `max_sessions`.
 
     Raises:
         ConfigError: no weights, or they do not fit, or a package is missing.
@@ -69,7 +71,14 @@ def build(name: str, context: PipelineContext) -> UNetStylizer:
         random=random,
     )
     sequential = options.get("schedule", "sequential") != "stream"
-    return UNetStylizer(model, info, streams=streams, sequential=sequential, check=room.check)
+    return UNetStylizer(
+        model,
+        info,
+        streams=streams,
+        sequential=sequential,
+        check=room.check,
+        recorder=recorder_for(context.device, options),
+    )
 
 
 def _check_fits(room: SDRoom, size: Size) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ...kernels import gaussian_noise
+from ..graphs import Call, Graphs
 from ..state import State, row_tensor
 from . import steps
 from .cache import Kept
@@ -105,6 +106,20 @@ class _Plan:
     control: Tensor | None
     negatives: Tensor | None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the fields that there are here."""
+        return tuple(f.name for f in fields(self) if getattr(self, f.name) is not None)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What they hold."""
+        return tuple(getattr(self, name) for name in self.names)
+
+    def with_tensors(self, tensors: Sequence[Tensor]) -> _Plan:
+        """The same with others in their places."""
+        return replace(self, **dict(zip(self.names, tensors, strict=True)))
+
 
 class Denoiser:
     """Runs a `Network` on rows of an `SDState`.
@@ -112,10 +127,18 @@ class Denoiser:
     Args:
         frames: T, pictures of a chunk.
         latent: C, h, w of a latent.
+        graphs: where steps are recorded, of one state alone; None runs each as it is. Every number
+            of rows has a recording of its own: a row more costs the network as much as a real one.
     """
 
-    def __init__(self, network: Network, frames: int, latent: tuple[int, int, int]) -> None:
-        self.network = network
+    def __init__(
+        self,
+        network: Network,
+        frames: int,
+        latent: tuple[int, int, int],
+        graphs: Graphs | None = None,
+    ) -> None:
+        self.network, self._graphs = network, graphs
         self.frames, self.latent = frames, latent
         self.device = network.device
         self.dtype = torch.float64 if network.dtype == torch.float64 else torch.float32
@@ -161,6 +184,18 @@ class Denoiser:
             tuple((task.drawing, task.level) for task in tasks), lambda: self._plan(tasks)
         )
         rows = self._index(tuple(task.row for task in tasks))
+        if self._graphs is None:
+            return self._over(state, plan, rows)
+
+        def step(rows: Tensor, *parts: Tensor) -> Tensor:
+            return self._over(state, plan.with_tensors(parts), rows)
+
+        sizes = tuple((name, tuple(getattr(plan, name).shape)) for name in plan.names)
+        call = Call(step, (rows,), plan.tensors, memory=(state.z, state.anchor))
+        return self._graphs.run(("pass", sizes), call)
+
+    def _over(self, state: SDState, plan: _Plan, rows: Tensor) -> Tensor:
+        """A function of tensors and of the memory alone."""
         z = state.z.index_select(0, rows)
         anchor = state.anchor.index_select(0, rows)
         both, all_rows = z, rows
@@ -169,11 +204,11 @@ class Denoiser:
             all_rows = torch.cat((rows, rows.index_select(0, plan.negatives)))
         answers = self._ask(state, both, all_rows, plan)
         estimates = steps.to_clean(answers, both, plan.a, plan.b, self.network.spec.prediction)
-        clean, negative = estimates[: len(tasks)], estimates[len(tasks) :]
+        clean, negative = estimates[: len(rows)], estimates[len(rows) :]
         if plan.negatives is not None:
             anchor.index_copy_(0, plan.negatives, negative)
             state.anchor.index_copy_(0, rows, anchor)
-        own = plan.a[: len(tasks)]
+        own = plan.a[: len(rows)]
         clean = steps.guided(clean, anchor, z, own, plan.guidance, plan.delta)
         clean = steps.bounded(clean, z, plan.skip, plan.out)
         state.z.index_copy_(0, rows, steps.noised(clean, plan.noise, plan.next_a, plan.next_b))
