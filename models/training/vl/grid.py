@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from textwrap import wrap
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from .player import Player, load_show
 from .story import Taste, tell
 from .world import picture
 
-TILE, LINE, COLUMNS = 160, 26, 5
+TILE, LINES, COLUMNS = 160, 3, 5
 SECONDS = 24.0
 ORIGIN = "python -m millrace.models.training.vl.grid"
 
@@ -33,15 +34,14 @@ def rows(checkpoint: str, seeds: list[int]) -> list[Image.Image]:
     found = []
     for seat in player.seats:
         told = [(n, text) for n, text in enumerate(seat.said) if text][:COLUMNS]
-        row = Image.new("RGB", (TILE * COLUMNS, 96 + LINE), "white")
+        row = Image.new("RGB", (TILE * COLUMNS, 98 + 12 * LINES), "white")
         for column, (number, text) in enumerate(told):
             pixels = picture(seat.show.stream, number + 0.5)
             tile = Image.fromarray((pixels * 255).astype(np.uint8))
             row.paste(tile, (column * TILE, 0))
-            words = f"{number} s: {text}"
             draw = ImageDraw.Draw(row)
-            for line in range(2):
-                part = words[line * 27 : line * 27 + 27]
+            words = wrap(f"{number} s: {text}", 26, max_lines=LINES, placeholder=" ...")
+            for line, part in enumerate(words):
                 draw.text((column * TILE + 2, 97 + 12 * line), part, fill="black")
         found.append(row)
     return found
