@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from ..bring import bring
+
 Condition = Callable[[Tensor], Tensor]
 """Frames [T, 3, H, W] in 0..1 to conditions of the same shape and range."""
 
@@ -22,7 +24,7 @@ REACH = 8
 
 def luma(pictures: Tensor) -> Tensor:
     """Brightness [T, 1, H, W] of pictures [T, 3, H, W]."""
-    weights = torch.tensor(_LUMA, dtype=pictures.dtype, device=pictures.device)
+    weights = bring(torch.tensor(_LUMA, dtype=pictures.dtype), pictures.device)
     return (pictures * weights.view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
@@ -63,7 +65,7 @@ def _gaussian(device: torch.device, sigma: float = 1.4) -> Tensor:
 
 def _gradient(grey: Tensor) -> tuple[Tensor, Tensor]:
     """Sobel derivatives, scaled so that a step from black to white has steepness 1."""
-    sobel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], device=grey.device) / 4
+    sobel = bring(torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]), grey.device) / 4
     kernel = torch.stack((sobel, sobel.T))[:, None]
     padded = functional.pad(grey, (1, 1, 1, 1), mode="replicate")
     across, down = functional.conv2d(padded, kernel).split(1, dim=1)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...kernels import gaussian_noise
+from ..bring import bring
 from ..graphs import Call, Graphs
 from ..state import State, row_tensor
 from . import steps
@@ -256,16 +257,16 @@ class Denoiser:
             text=text.to(self.device, self.network.dtype).repeat_interleave(self.frames, 0),
             lora=self._weights([task.drawing.lora for task in all_tasks]),
             control=self._weights([task.drawing.control for task in all_tasks]),
-            negatives=torch.tensor(asking, device=self.device) if asking else None,
+            negatives=bring(torch.tensor(asking), self.device) if asking else None,
         )
 
     def _numbers(self, values: Sequence[float]) -> Tensor:
-        numbers = torch.tensor(values, dtype=self.dtype, device=self.device)
+        numbers = bring(torch.tensor(values, dtype=self.dtype), self.device)
         return numbers.view(-1, 1, 1, 1, 1)
 
     def _each(self, values: Sequence[float]) -> Tensor:
         """A value for each picture of each task."""
-        numbers = torch.tensor(values, dtype=self.dtype, device=self.device)
+        numbers = bring(torch.tensor(values, dtype=self.dtype), self.device)
         return numbers.repeat_interleave(self.frames)
 
     def _weights(self, values: Sequence[float]) -> Tensor | None:
@@ -278,8 +279,7 @@ class Denoiser:
         )
 
     def _index(self, rows: tuple[int, ...]) -> Tensor:
-        # Kept, because a copy to a GPU from memory that is not pinned waits for it.
-        return self._indices.get(rows, lambda: torch.tensor(rows, device=self.device))
+        return self._indices.get(rows, lambda: bring(torch.tensor(rows), self.device))
 
 
 def _next(task: Task) -> tuple[float, float]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...kernels import gaussian_noise
+from ..bring import bring
 from .cache import Kept
 from .library import quiet
 from .lora import Lora
@@ -76,11 +77,11 @@ class ClipPrompts:
             return_tensors="pt",
         )
         device = next(self._encoder.parameters()).device
-        ids = given["input_ids"].to(device)
+        ids = bring(given["input_ids"], device)
         if self._lora is None or not scale:
             hidden = self._encoder(ids)[0]
         else:
-            with self._lora.weighted(torch.tensor([scale], device=device).to(self._dtype)):
+            with self._lora.weighted(bring(torch.tensor([scale]), device, self._dtype)):
                 hidden = self._encoder(ids)[0]
         return Prompt(text, hidden[0], self._cut(text))
 

@@ -9,6 +9,10 @@ import pytest
 import torch
 from millrace.kernels import i420_to_rgb, rgb_to_i420
 from millrace.models.scene import random_scene
+from millrace.models.sd.control import CONDITIONS
+from millrace.models.sd.network import Network
+from millrace.models.sd.parts import Autoencoder, SDModel
+from millrace.models.sd.text import Prompt
 from millrace.models.specs import AutoencoderName
 from millrace.models.taehv import TAEHV
 from millrace.models.tiny import load_prompts, load_tiny
@@ -18,10 +22,14 @@ from millrace.streaming.controls import Controls
 from millrace.streaming.diffusion import VideoDiffusion
 from millrace.streaming.dream_pipeline import Dreaming
 from millrace.streaming.pipeline import Effort, Pipeline, StreamConfig, Work
+from millrace.streaming.sd import UNetStylizer
+from millrace.streaming.sd_info import sd_info
 from millrace.streaming.tiny import tiny_parts
 from millrace.streaming.tiny_info import CONTROLS
 from millrace.streaming.wan_info import IMAGE, TEXT
 from no_wait import DEVICE, Waits, no_wait
+from sd_fakes import SPEC, TEXT_DIM, TOKENS, tiny_controlnet, tiny_unet, tiny_vae
+from torch import nn
 
 from . import wan_models
 
@@ -65,6 +73,34 @@ def dream() -> tuple[Dreaming, int, int, Wish]:
     return host, host.info.chunk, 64, wish
 
 
+class _There:
+    """Prompts that lie on the device, as kept ones do."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Prompt] = {}
+
+    def get(self, text: str, lora: float = 0.0) -> Prompt:
+        made = Prompt(text, torch.zeros(TOKENS, TEXT_DIM, device=DEVICE))
+        return self._known.setdefault(text, made)
+
+
+def unet(sequential: bool) -> tuple[UNetStylizer, int, int, Wish]:
+    """A model of Stable Diffusion's kind, guided by what it drew before and by edges."""
+    parts = [nn.Module.to(part, DEVICE) for part in (tiny_unet(), tiny_controlnet(), tiny_vae())]
+    network = Network(SPEC, parts[0], None, parts[1], CONDITIONS["edges"])
+    model = SDModel(SPEC, network, Autoencoder(parts[2]), _There())
+    info = sd_info(SPEC, controlnet="lines")
+    host = UNetStylizer(model, info, streams=4, sequential=sequential)
+    schema = host.info.controls
+
+    def wish(**changes: object) -> Controls:
+        own = {name: value for name, value in changes.items() if name in SD_WISHES}
+        return Controls.defaults(schema).changed(schema, {"cfg": "self", **own})
+
+    return host, 1, 64, wish
+
+
+SD_WISHES = ("steps", "seed", "prompt")
 HOSTS: dict[str, Callable[[], tuple[Pipeline, int, int, Wish]]] = {
     "tiny": lambda: tiny(True),
     "tiny, as a stream batch": lambda: tiny(False),
@@ -72,6 +108,8 @@ HOSTS: dict[str, Callable[[], tuple[Pipeline, int, int, Wish]]] = {
     "wan with taehv, as a stream batch": lambda: wan("taehv", False),
     "wan with its own autoencoder": lambda: wan("wan", True),
     "text to video": dream,
+    "a unet": lambda: unet(True),
+    "a unet, as a stream batch": lambda: unet(False),
 }
 
 
