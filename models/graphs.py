@@ -109,7 +109,7 @@ class _Ready:
     lasting: tuple[Tensor, ...]
 
     def run(self, call: Call) -> Tensor:
-        torch._foreach_copy_(self.inputs, list(call.inputs))
+        _put_back(self.inputs, call.inputs)
         if any(new is not old for new, old in zip(call.lasting, self.lasting, strict=True)):
             torch._foreach_copy_(self.places, list(call.lasting))
             self.lasting = call.lasting
@@ -199,6 +199,15 @@ class Graphs:
         if recording is None:
             return None, problem
         return _Ready(recording, inputs, places, call.lasting), problem
+
+
+def recorded(
+    graphs: Graphs | None, name: str, function: Callable[..., Tensor], *inputs: Tensor
+) -> Tensor:
+    """A function of tensors alone, recorded by the sizes of these where there are graphs."""
+    if graphs is None:
+        return function(*inputs)
+    return graphs.run((name, *(tuple(part.shape) for part in inputs)), Call(function, inputs))
 
 
 def buckets(most: int) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
@@ -147,21 +147,9 @@ class Bank:
         state: State,
         slots: Sequence[int],
     ) -> Tensor:
-        """`call` over the rows of these slots: at once, or for each run of rows where what they
-        remember is too large to be copied, or is written by a graph, which knows its place."""
-        if self._codec.small and self.graphs is None:
-            with borrowed(state, slots) as memory:
-                return call(given, memory)
-        parts = []
-        for first, last in runs(slots):
-            rows, part = state.rows(slots[first], slots[last] + 1), given[first : last + 1]
-            if self.graphs is None:
-                parts.append(call(part, rows))
-                continue
-            key = (name, slots[first], tuple(part.shape))
-            own = Call(partial(_over, call, rows), (part,), memory=tuple(rows.tensors()))
-            parts.append(self.graphs.run(key, own))
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        """`call` over the rows of these slots, see `over_rows`."""
+        with over_rows(state, slots, self.graphs, self._codec.small) as run:
+            return run(name, call, given)
 
     def _fitted(self, frames: Tensor) -> Tensor:
         if tuple(frames.shape[-2:]) == self.size:
@@ -169,8 +157,51 @@ class Bank:
         return functional.interpolate(frames, size=self.size, mode="bilinear", antialias=True)
 
 
-def _over(call: Callable[[Tensor, State], Tensor], memory: State, given: Tensor) -> Tensor:
-    return call(given, memory)
+@contextmanager
+def over_rows(
+    state: State, slots: Sequence[int], graphs: Graphs | None, small: bool = True
+) -> Iterator[Callable[..., Tensor]]:
+    """What calls a function over the rows of these slots: at once, or for each run of rows where
+    what they remember is too large to be copied, or is written by a graph, which knows its place.
+
+    Args:
+        small: whether rows may be copied.
+
+    Yields:
+        run(name, call, *given) -> `call(*given, memory)`, a tensor; `given` and it are by row, and
+        the name says whatever else the call depends on.
+    """
+    if small and graphs is None:
+        with borrowed(state, slots) as memory:
+            yield lambda name, call, *given: call(*given, memory)
+        return
+    yield partial(_by_runs, state, slots, graphs)
+
+
+def _by_runs(
+    state: State,
+    slots: Sequence[int],
+    graphs: Graphs | None,
+    name: Hashable,
+    call: Callable[..., Tensor],
+    *given: Tensor,
+) -> Tensor:
+    parts = []
+    for first, last in runs(slots):
+        rows = state.rows(slots[first], slots[last] + 1)
+        part = tuple(tensor[first : last + 1] for tensor in given)
+        if graphs is None:
+            parts.append(call(*part, rows))
+            continue
+        sizes = (tuple(tensor.shape) for tensor in part)
+        key = (name, slots[first], last - first + 1, *sizes)
+        own = Call(partial(_over, call, rows), part, memory=tuple(rows.tensors()))
+        parts.append(graphs.run(key, own))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _over(call: Callable[..., Tensor], memory: State, *given: Tensor) -> Tensor:
+    return call(*given, memory)
 
 
 def runs(numbers: Sequence[int]) -> list[tuple[int, int]]:

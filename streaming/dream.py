@@ -12,11 +12,13 @@ from .dream_info import MOST_STEPS, NAME, PRESETS, STEPS
 from .dream_looks import Looks
 from .dream_pipeline import Dreaming
 from .pipeline import PipelineContext
+from .recorders import recorder_for
 
 
 def build(context: PipelineContext) -> Dreaming:
     """The embedded text-to-video model. Options: `weights` (a folder of the training command, or a
-    file of it), `random_weights` (speed without pictures, for measuring), `max_sessions`, `steps`.
+    file of it), `random_weights` (speed without pictures, for measuring), `graphs` (`recorders`),
+    `max_sessions`, `steps`.
 
     Raises:
         ConfigError: there are no weights.
@@ -41,12 +43,13 @@ def build(context: PipelineContext) -> Dreaming:
             "--random-weights"
         ) from error
     streams = int(options.get("max_sessions", 4))
-    tiny = load_tiny(context.device, context.dtype)
+    tiny, recorder = load_tiny(context.device, context.dtype), recorder_for(context.device, options)
     return Dreaming(
         model,
         tiny.autoencoder,
-        looks=Looks(tiny, load_prompts(), streams),
+        looks=Looks(tiny, load_prompts(), streams, recorder),
         streams=streams,
         steps=whole_number("steps", options.get("steps", STEPS), MOST_STEPS),
         random=random,
+        recorder=recorder,
     )

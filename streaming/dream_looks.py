@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ..models.graphs import Recorder
 from ..models.text import CAMERA, PromptEncoder, Understanding
 from ..models.video import VideoModel
 from .controls import Controls
@@ -57,11 +58,20 @@ class Looks:
 
     Args:
         streams: most of one size at a time.
+        recorder: see `VideoDiffusion`.
     """
 
-    def __init__(self, model: VideoModel, prompts: PromptEncoder, streams: int) -> None:
+    def __init__(
+        self,
+        model: VideoModel,
+        prompts: PromptEncoder,
+        streams: int,
+        recorder: Recorder | None = None,
+    ) -> None:
         self._prompts = prompts
-        self._pipeline = VideoDiffusion(tiny_parts(model, prompts), streams=streams)
+        parts = tiny_parts(model, prompts)
+        self._pipeline = VideoDiffusion(parts, streams=streams, recorder=recorder)
+        self.tally = self._pipeline.tally
 
     def split(self, prompt: str, is_scene: Callable[[str], bool]) -> Wording:
         """The parts behind the last commas that name looks, and what is before them.

@@ -8,24 +8,24 @@ out when it has moved through the places after that. All streams of one way shar
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy.typing as npt
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
 
 from ..models.autoencoder import PatchAutoencoder
 from ..models.bring import bring
 from ..models.buffer import MovingBuffer
+from ..models.graphs import Graphs, Recorder, Tally
 from ..models.scene import PLACES, SceneModel, scene_schedule
-from .banks import borrowed
 from .dream_info import HOLD, PICTURES, STEPS, VIDEO, drawn_size, dream_info, places_of
 from .dream_looks import Job, Looks
-from .dream_streams import Bank, Size, Stream, Way
+from .dream_streams import Bank, Stream, Way, covering
 from .dream_wishes import Wishes
 from .moving import facts_of, facts_to_array
 from .pipeline import Result, StreamConfig, Work
@@ -45,6 +45,7 @@ class Dreaming:
         streams: most streams of one way at a time.
         steps: denoising steps at each place of the buffer.
         random: whether the weights are random.
+        recorder: records stages as graphs; None runs them as they are.
     """
 
     def __init__(
@@ -56,12 +57,26 @@ class Dreaming:
         streams: int = 4,
         steps: int = STEPS,
         random: bool = False,
+        recorder: Recorder | None = None,
     ) -> None:
         self.model, self.autoencoder, self.looks = model, autoencoder, looks
+        self.tally, self._recorder = Tally(), recorder
         self._wishes = Wishes(model, looks)
         self.streams, self._steps = streams, steps
         self.info = dream_info(random)
         self.banks: dict[Way, Bank] = {}
+
+    def stage_runs(self) -> Mapping[str, int]:
+        """See `stage_runs.Staged`."""
+        looks = Counter() if self.looks is None else self.looks.tally.counts
+        return self.tally.counts + looks
+
+    def told(self) -> tuple[str, ...]:
+        """See `stage_runs.Staged`."""
+        if self._recorder is None:
+            return ()
+        looks = () if self.looks is None else (f"looks: {self.looks.tally.told()}",)
+        return (self.tally.told(), *looks)
 
     # -- the protocol ---------------------------------------------------------------------------
 
@@ -123,6 +138,9 @@ class Dreaming:
             results += self._lived(bank, works) if bank.way.live else self._dreamt(bank, works)
         return results
 
+    def _graphs(self) -> Graphs | None:
+        return None if self._recorder is None else Graphs(self._recorder, self.tally)
+
     # -- places ---------------------------------------------------------------------------------
 
     def _bank(self, way: Way) -> Bank:
@@ -140,7 +158,8 @@ class Dreaming:
                 self.model.context(self.model.tokens([""]))[0],
             )
             with torch.inference_mode(False):
-                bank = Bank(way, buffer, self.autoencoder, self.streams)
+                own = (way, self.model, buffer, self.autoencoder, self.streams)
+                bank = Bank(*own, self._graphs())
         self.banks[way] = bank  # the last one is the one used last
         if not bank.free:
             raise RuntimeError(
@@ -224,9 +243,9 @@ class Dreaming:
         weight = self.autoencoder.basis.weight
         frames = [work.frames for work in works if work.frames is not None]
         pictures = [covering(part[::HOLD].to(weight), bank.way.size) for part in frames]
-        latents = self.autoencoder.encode(torch.stack(pictures))
+        latents = bank.encode(torch.stack(pictures))
         works[0].mark("encode", len(works), None)
-        return list(self.model.measured(latents))
+        return list(latents)
 
     def _renewed(self, bank: Bank, new: Sequence[Work]) -> tuple[Tensor, Tensor]:
         """Slots and seeds of streams whose decoder begins anew."""
@@ -252,10 +271,8 @@ class Dreaming:
             device = bank.chunks.x.device
             guidance = bring(torch.tensor(scales), device) if strict else None
             source = self._entering(group) if bank.way.live else None
-            with borrowed(bank.chunks, slots) as memory:
-                for _ in range(steps):
-                    latents = bank.buffer.step(memory, source=source, guidance=guidance).latents
-                    works[0].mark("pass", len(group) * (1 + strict), None)
+            stepped = partial(works[0].mark, "pass", len(group) * (1 + strict), None)
+            latents = bank.advance(slots, steps, stepped, source=source, guidance=guidance)
             found |= dict(zip(slots, latents, strict=True))
         return torch.stack([found[work.stream.slot] for work in works])
 
@@ -264,9 +281,7 @@ class Dreaming:
 
     def _shown(self, bank: Bank, works: Sequence[Work], latents: Tensor) -> list[Result]:
         """Finished latents as what the viewers see."""
-        slots = [work.stream.slot for work in works]
-        with borrowed(bank.pictures, slots) as past:
-            decoded = self.autoencoder.decode(self.model.unmeasured(latents), past).clamp(0, 1)
+        decoded = bank.decode([work.stream.slot for work in works], latents)
         drawn = self._looked(works, decoded)
         works[0].mark("decode", len(works), None)
         results = []
@@ -292,16 +307,3 @@ class Dreaming:
         for place, looked in zip(jobs, self.looks.draw(list(jobs.values())), strict=True):
             drawn[place] = looked.to(pictures.dtype)
         return drawn
-
-
-def covering(pictures: Tensor, size: Size) -> Tensor:
-    """Pictures [T, 3, h, w] scaled until they cover `size`, and cut around their middle."""
-    height, width = pictures.shape[-2:]
-    scale = max(size[0] / height, size[1] / width)
-    wide = (max(size[0], round(height * scale)), max(size[1], round(width * scale)))
-    if wide != (height, width):
-        pictures = functional.interpolate(
-            pictures, size=wide, mode="bicubic", antialias=scale < 1
-        ).clamp(0, 1)
-    top, left = (wide[0] - size[0]) // 2, (wide[1] - size[1]) // 2
-    return pictures[:, :, top : top + size[0], left : left + size[1]]

@@ -39,7 +39,7 @@ _WAN = (*_LOADED, *EIGHT_BITS, "graphs", "policy", "queues", "steps", "vae")
 _UNET = (*_LOADED, "condition", "controlnet", "frame_buffer", "graphs", "lora")
 BUILT_IN = {
     "tiny": BuiltIn("tiny", "build", (*EIGHT_BITS, "graphs", "queues", "random_weights")),
-    "tiny-dream": BuiltIn("dream", "build", (*_LOADED, "steps")),
+    "tiny-dream": BuiltIn("dream", "build", (*_LOADED, "graphs", "steps")),
     "wan2.1-1.3b": BuiltIn("wan", "build_small", _WAN),
     "wan2.1-14b": BuiltIn("wan", "build_large", _WAN),
     "sd-turbo": BuiltIn("sd_build", "build_turbo", _UNET),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..models.graphs import Call, Graphs
+from ..models.graphs import Graphs, recorded
 from ..models.sd.denoiser import Denoiser, Drawing, Task
 
 GoOn = Callable[[int, int], bool]
@@ -80,9 +80,7 @@ class StreamBatch:
 
     def coded(self, name: str, coder: Callable[[Tensor], Tensor], given: Tensor) -> Tensor:
         """Through one side of the autoencoder, which remembers nothing."""
-        if self._graphs is None:
-            return coder(given)
-        return self._graphs.run((name, tuple(given.shape)), Call(coder, (given,)))
+        return recorded(self._graphs, name, coder, given)
 
     @property
     def idle(self) -> bool:

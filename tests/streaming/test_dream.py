@@ -13,7 +13,8 @@ from millrace.streaming import offline
 from millrace.streaming.config import ConfigError
 from millrace.streaming.dream import build
 from millrace.streaming.dream_info import HOLD, NEW_CHUNKS, PICTURES, drawn_size
-from millrace.streaming.dream_pipeline import Dreaming, covering
+from millrace.streaming.dream_pipeline import Dreaming
+from millrace.streaming.dream_streams import covering
 from millrace.streaming.host import Event
 from millrace.streaming.pipeline import PipelineContext, Portable, StreamConfig, Work
 from millrace.streaming.registry import build_pipeline

@@ -13,7 +13,8 @@ from millrace.streaming.controls import Controls
 from millrace.streaming.diffusion import VideoDiffusion
 from millrace.streaming.dream_info import HOLD
 from millrace.streaming.dream_looks import Looks
-from millrace.streaming.dream_pipeline import Dreaming, covering
+from millrace.streaming.dream_pipeline import Dreaming
+from millrace.streaming.dream_streams import covering
 from millrace.streaming.pipeline import StreamConfig, Work
 from millrace.streaming.tiny import tiny_parts
 from millrace.streaming.tiny_info import TINY_INFO
